@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bodies: from the store when it has them, else fetched over the link into a temporary file that takes its
+ * name when the message is whole (DESIGN 2). The size becomes exact, the kernel is told by sized(), and only
+ * then does the body count as present: no opener gets past a size that the kernel does not know yet.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cache/mailbox_private.h"
+#include "pop3/limits.h"
+
+struct fetch {
+	struct link_job job;
+	struct message *message; /* with a reference */
+	struct store_writer writer;
+	int err; /* of the store, -errno */
+};
+
+static struct fetch *fetch_of(struct link_job *job)
+{
+	return (struct fetch *)job; /* the job is its first member */
+}
+
+static const char *fetch_key(struct link_job *job, size_t i)
+{
+	(void)i;
+	return fetch_of(job)->message->key;
+}
+
+static int fetch_begin(struct link_job *job, size_t i)
+{
+	struct fetch *fetch = fetch_of(job);
+
+	(void)i;
+	store_abandon(&fetch->writer);
+	fetch->err = store_begin(fetch->message->mailbox->store, &fetch->writer);
+	return fetch->err;
+}
+
+static int fetch_data(struct link_job *job, size_t i, const char *octets, size_t len)
+{
+	struct fetch *fetch = fetch_of(job);
+
+	(void)i;
+	fetch->err = store_write(&fetch->writer, octets, len);
+	return fetch->err;
+}
+
+/* Learns the envelope of a message whose header could not be had alone (QUIRKS T1). */
+static void learn_envelope(struct message *message, int fd)
+{
+	char *header = message->envelope ? NULL : malloc(POP3_MAX_HEADER);
+	ssize_t n = header ? pread(fd, header, POP3_MAX_HEADER, 0) : -1;
+	struct envelope *envelope = n >= 0 ? envelope_parse(header, (size_t)n) : NULL;
+
+	free(header);
+	if (!envelope)
+		return;
+	pthread_mutex_lock(&message->mailbox->lock);
+	message->envelope = envelope;
+	pthread_mutex_unlock(&message->mailbox->lock);
+}
+
+/* A whole body is in place and open in `fd`: its size is the message's from now on. */
+static void set_size(struct message *message, uint64_t octets, int fd)
+{
+	struct mailbox *mailbox = message->mailbox;
+	uint64_t was;
+
+	pthread_mutex_lock(&mailbox->lock);
+	was = message->octets;
+	message->octets = octets;
+	message->exact = true;
+	pthread_mutex_unlock(&mailbox->lock);
+	mailbox->hooks.sized(mailbox->hooks.ctx, message, was, octets, fd);
+}
+
+static void end_fetch(struct message *message, bool present)
+{
+	struct mailbox *mailbox = message->mailbox;
+
+	pthread_mutex_lock(&mailbox->lock);
+	message->body = present ? BODY_PRESENT : BODY_ABSENT;
+	if (present && message->state != MESSAGE_REMOVED) {
+		mailbox->cached++;
+		mailbox->cached_octets += message->octets;
+	}
+	pthread_mutex_unlock(&mailbox->lock);
+}
+
+static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop3_why *why)
+{
+	struct fetch *fetch = fetch_of(job);
+	struct message *message = fetch->message;
+	struct mailbox *mailbox = message->mailbox;
+	uint64_t octets = fetch->writer.octets;
+	int fd = -1, failed = err == POP3_E_LOCAL ? fetch->err : pop3_errno(err);
+
+	(void)why;
+	if (failed)
+		store_abandon(&fetch->writer);
+	else
+		failed = store_finish(&fetch->writer, message->key, &fd);
+	if (!failed) {
+		learn_envelope(message, fd);
+		set_size(message, octets, fd);
+		close(fd);
+	}
+	end_fetch(message, !failed);
+	mailbox->hooks.fetched(mailbox->hooks.ctx, message, failed);
+	if (err == POP3_E_GONE)
+		mailbox_refresh(mailbox);
+	message_unref(message);
+	free(fetch);
+}
+
+/* Queues a fetch; the message is marked as being fetched. */
+static int begin_fetch_locked(struct message *message)
+{
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+
+	if (!fetch)
+		return -ENOMEM;
+	fetch->message = message_ref(message);
+	fetch->writer.fd = -1;
+	fetch->job = (struct link_job){ .kind = LINK_FETCH,
+					.count = 1,
+					.key = fetch_key,
+					.begin = fetch_begin,
+					.data = fetch_data,
+					.done = fetch_done };
+	message->body = BODY_FETCHING;
+	link_queue(message->mailbox->link, &fetch->job);
+	return -EINPROGRESS;
+}
+
+int mailbox_open(struct mailbox *mailbox, struct message *message)
+{
+	int fd = -EINPROGRESS;
+
+	pthread_mutex_lock(&mailbox->lock);
+	if (message->body == BODY_PRESENT) {
+		fd = store_open(mailbox->store, message->key);
+		if (fd == -ENOENT) { /* somebody has tidied the cache: it is fetched again */
+			message->body = BODY_ABSENT;
+			mailbox->cached--;
+			mailbox->cached_octets -= message->octets;
+		}
+	}
+	if (message->body == BODY_ABSENT)
+		fd = begin_fetch_locked(message);
+	pthread_mutex_unlock(&mailbox->lock);
+	return fd;
+}

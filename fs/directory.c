@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Directories: a listing is taken at opendir and read from there, so entries that come or go meanwhile
+ * neither skip nor repeat others. fsync of a directory is the commit.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/fs.h"
+
+/* "." and ".." stand before the messages. */
+#define DOTS 2
+
+void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct tree_listing *listing;
+
+	if (ino != TREE_ROOT && ino != TREE_DELETED) {
+		fuse_reply_err(req, ENOTDIR);
+		return;
+	}
+	listing = tree_list(fs->tree, ino);
+	if (!listing) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	fi->fh = (uint64_t)(uintptr_t)listing;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		tree_list_free(listing);
+}
+
+void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	tree_list_free((struct tree_listing *)(uintptr_t)fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+/* "." and "..": READDIRPLUS entries of inode 0 are not looked up by the kernel and not counted. */
+static size_t add_dots(fuse_req_t req, char *buf, size_t size, off_t off, bool plus)
+{
+	static const char *const names[DOTS] = { ".", ".." };
+	struct fuse_entry_param entry = { .attr = { .st_ino = TREE_ROOT, .st_mode = S_IFDIR } };
+	size_t used = 0;
+
+	for (; off < DOTS; off++) {
+		size_t n = plus ? fuse_add_direntry_plus(req, buf + used, size - used, names[off], &entry, off + 1)
+				: fuse_add_direntry(req, buf + used, size - used, names[off], &entry.attr, off + 1);
+
+		if (n > size - used)
+			break;
+		used += n;
+	}
+	return used;
+}
+
+/* One message; 0: no room for it. */
+static size_t add_node(fuse_req_t req, struct fs *fs, uint64_t dir, char *buf, size_t size, struct node *node,
+		       off_t next, bool plus)
+{
+	struct fuse_entry_param entry = { 0 };
+	fuse_ino_t ino = message_ino(node_message(node));
+	size_t n;
+
+	if (!plus) {
+		entry.attr.st_ino = ino;
+		entry.attr.st_mode = S_IFREG;
+		n = fuse_add_direntry(req, buf, size, node_name(node), &entry.attr, next);
+		return n > size ? 0 : n;
+	}
+	fs_entry(fs, dir, ino, &entry);
+	n = fuse_add_direntry_plus(req, buf, size, node_name(node), &entry, next);
+	if (n > size)
+		return 0;
+	tree_count(fs->tree, node);
+	return n;
+}
+
+static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi,
+			   bool plus)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct tree_listing *listing = (struct tree_listing *)(uintptr_t)fi->fh;
+	char *buf = malloc(size);
+	size_t used, first, last, n;
+
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	used = add_dots(req, buf, size, off, plus);
+	first = last = off > DOTS ? (size_t)off - DOTS : 0;
+	while (last < listing->count) {
+		n = add_node(req, fs, ino, buf + used, size - used, listing->nodes[last],
+			     (off_t)(last + 1 + DOTS), plus);
+		if (n == 0)
+			break;
+		used += n;
+		last++;
+	}
+	if (fuse_reply_buf(req, buf, used) != 0 && plus)
+		for (; first < last; first++) /* the kernel never got these */
+			tree_forget(fs->tree, message_ino(node_message(listing->nodes[first])), 1);
+	free(buf);
+}
+
+void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	read_directory(req, ino, size, off, fi, false);
+}
+
+void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	read_directory(req, ino, size, off, fi, true);
+}
+
+static int start_commit(void *ctx, uint64_t *ticket_r)
+{
+	struct fs *fs = ctx;
+	int started = mailbox_commit(fs->mailbox, ticket_r);
+
+	return started > 0 ? -EINPROGRESS : started;
+}
+
+void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	int status = wait_begin(fs->waits, req, WAIT_COMMIT, fi, start_commit, fs);
+
+	(void)ino, (void)datasync;
+	if (status != -EINPROGRESS)
+		fuse_reply_err(req, -status);
+}

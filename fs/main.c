@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* pop3fs: mounts a POP3 mailbox as a directory. From here a command goes to mount.c or control.c. */
+#include <stdio.h>
+
+#include "fs/control.h"
+#include "fs/log.h"
+#include "fs/mount.h"
+#include "fs/options.h"
+#include "fs/version.h"
+
+static int run(const struct options *options)
+{
+	switch (options->command) {
+	case COMMAND_MOUNT:
+		return mount_run(options);
+	case COMMAND_UNMOUNT:
+		return control_unmount(options->mountpoint);
+	case COMMAND_COMMIT:
+		return control_commit(options->mountpoint);
+	case COMMAND_STATUS:
+		return control_status(options->mountpoint);
+	case COMMAND_HELP:
+		options_print_help();
+		return 0;
+	case COMMAND_VERSION:
+		printf("pop3fs %s\n", POP3FS_VERSION);
+		return 0;
+	}
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct pop3_why why;
+	int status = 2;
+
+	if (options_read(argc, argv, &options, &why))
+		status = run(&options);
+	else
+		log_error("%s", why.text);
+	options_free(&options);
+	return status;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/tree.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "fs/name.h"
+
+struct node {
+	struct message *message;
+	char *name;
+	uint64_t ino, dir; /* dir 0: the name no longer stands */
+	uint64_t lookups;
+	unsigned refs; /* one for the name, one for all lookups, one for each listing */
+	UT_hash_handle by_name, by_ino;
+};
+
+struct directory {
+	size_t count;
+	int64_t changed;
+	struct tree_listing *listing; /* the newest, with a reference; NULL: it has to be made again */
+};
+
+struct tree {
+	const char *template;
+	struct mailbox *mailbox;
+	pthread_mutex_t lock;
+	struct node *names, *inodes;
+	struct directory directories[2];
+};
+
+static struct directory *directory(struct tree *tree, uint64_t dir)
+{
+	return &tree->directories[dir == TREE_DELETED];
+}
+
+static void unref_locked(struct tree *tree, struct node *node)
+{
+	if (--node->refs > 0)
+		return;
+	HASH_DELETE(by_ino, tree->inodes, node);
+	message_unref(node->message);
+	free(node->name);
+	free(node);
+}
+
+static void drop_listing_locked(struct tree_listing *listing)
+{
+	if (!listing || --listing->refs > 0)
+		return;
+	for (size_t i = 0; i < listing->count; i++)
+		unref_locked(listing->tree, listing->nodes[i]);
+	free(listing);
+}
+
+static void touch_locked(struct tree *tree, uint64_t dir)
+{
+	struct directory *d = directory(tree, dir);
+
+	drop_listing_locked(d->listing);
+	d->listing = NULL;
+	d->changed = time(NULL);
+}
+
+struct tree *tree_new(const char *template, struct mailbox *mailbox)
+{
+	struct tree *tree = calloc(1, sizeof(*tree));
+
+	if (!tree)
+		return NULL;
+	tree->template = template;
+	tree->mailbox = mailbox;
+	tree->directories[0].changed = tree->directories[1].changed = time(NULL);
+	pthread_mutex_init(&tree->lock, NULL);
+	return tree;
+}
+
+void tree_free(struct tree *tree)
+{
+	struct node *node, *next;
+
+	if (!tree)
+		return;
+	drop_listing_locked(tree->directories[0].listing);
+	drop_listing_locked(tree->directories[1].listing);
+	HASH_ITER(by_name, tree->names, node, next)
+		HASH_DELETE(by_name, tree->names, node);
+	HASH_ITER(by_ino, tree->inodes, node, next) {
+		node->refs = 1;
+		unref_locked(tree, node);
+	}
+	pthread_mutex_destroy(&tree->lock);
+	free(tree);
+}
+
+static struct node *find_name_locked(struct tree *tree, const char *name)
+{
+	struct node *node;
+
+	HASH_FIND(by_name, tree->names, name, strlen(name), node);
+	return node;
+}
+
+static struct node *find_ino_locked(struct tree *tree, uint64_t ino)
+{
+	struct node *node;
+
+	HASH_FIND(by_ino, tree->inodes, &ino, sizeof(ino), node);
+	return node;
+}
+
+/* A name that nothing has: the template's, or longer by as much of the unique-id's hash as it takes. */
+static char *unique_name_locked(struct tree *tree, struct message *message)
+{
+	static const unsigned extras[] = { 0, 6, 12, 64 };
+	struct message_facts facts;
+	char name[NAME_SIZE];
+
+	mailbox_facts(tree->mailbox, message, &facts);
+	for (size_t i = 0; i < sizeof(extras) / sizeof(extras[0]); i++) {
+		name_make(tree->template, facts.envelope, facts.mtime, message_key(message), extras[i], name);
+		if (!find_name_locked(tree, name))
+			break;
+	}
+	return strdup(name);
+}
+
+bool tree_add(struct tree *tree, struct message *message)
+{
+	struct node *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return false;
+	pthread_mutex_lock(&tree->lock);
+	node->refs = 1;
+	node->ino = message_ino(message);
+	node->dir = TREE_ROOT;
+	node->message = message;
+	node->name = unique_name_locked(tree, message);
+	if (node->name)
+		HASH_ADD(by_ino, tree->inodes, ino, sizeof(node->ino), node);
+	if (node->name && node->by_ino.tbl)
+		HASH_ADD_KEYPTR(by_name, tree->names, node->name, strlen(node->name), node);
+	if (!node->by_name.tbl) {
+		if (node->by_ino.tbl)
+			HASH_DELETE(by_ino, tree->inodes, node);
+		free(node->name);
+		free(node);
+		pthread_mutex_unlock(&tree->lock);
+		return false;
+	}
+	message_ref(message);
+	directory(tree, TREE_ROOT)->count++;
+	touch_locked(tree, TREE_ROOT);
+	pthread_mutex_unlock(&tree->lock);
+	return true;
+}
+
+bool tree_remove(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r)
+{
+	struct node *node;
+	bool stood = false;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	if (node && node->dir != 0) {
+		stood = true;
+		*dir_r = node->dir;
+		strcpy(name_r, node->name);
+		directory(tree, node->dir)->count--;
+		touch_locked(tree, node->dir);
+		node->dir = 0;
+		HASH_DELETE(by_name, tree->names, node);
+		unref_locked(tree, node);
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return stood;
+}
+
+void tree_move(struct tree *tree, uint64_t ino, uint64_t dir)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	if (node && node->dir != 0 && node->dir != dir) {
+		directory(tree, node->dir)->count--;
+		directory(tree, dir)->count++;
+		touch_locked(tree, node->dir);
+		touch_locked(tree, dir);
+		node->dir = dir;
+	}
+	pthread_mutex_unlock(&tree->lock);
+}
+
+static void count_locked(struct node *node)
+{
+	if (node->lookups++ == 0)
+		node->refs++;
+}
+
+struct message *tree_lookup(struct tree *tree, uint64_t dir, const char *name, bool counted)
+{
+	struct message *message = NULL;
+	struct node *node;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_name_locked(tree, name);
+	if (node && node->dir == dir) {
+		message = message_ref(node->message);
+		if (counted)
+			count_locked(node);
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return message;
+}
+
+struct message *tree_message(struct tree *tree, uint64_t ino)
+{
+	struct message *message = NULL;
+	struct node *node;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	if (node)
+		message = message_ref(node->message);
+	pthread_mutex_unlock(&tree->lock);
+	return message;
+}
+
+void tree_forget(struct tree *tree, uint64_t ino, uint64_t count)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	if (node && node->lookups > 0) {
+		node->lookups -= count < node->lookups ? count : node->lookups;
+		if (node->lookups == 0)
+			unref_locked(tree, node);
+	}
+	pthread_mutex_unlock(&tree->lock);
+}
+
+bool tree_is_known(struct tree *tree, uint64_t ino)
+{
+	struct node *node;
+	bool known;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	known = node && node->lookups > 0;
+	pthread_mutex_unlock(&tree->lock);
+	return known;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	const struct node *x = *(struct node *const *)a, *y = *(struct node *const *)b;
+
+	return strcmp(x->name, y->name);
+}
+
+static struct tree_listing *make_listing_locked(struct tree *tree, uint64_t dir)
+{
+	struct directory *d = directory(tree, dir);
+	struct tree_listing *listing = malloc(sizeof(*listing) + d->count * sizeof(struct node *));
+	struct node *node, *next;
+
+	if (!listing)
+		return NULL;
+	listing->tree = tree;
+	listing->refs = 1;
+	listing->count = 0;
+	HASH_ITER(by_name, tree->names, node, next) {
+		if (node->dir != dir)
+			continue;
+		node->refs++;
+		listing->nodes[listing->count++] = node;
+	}
+	qsort(listing->nodes, listing->count, sizeof(struct node *), compare_names);
+	return listing;
+}
+
+struct tree_listing *tree_list(struct tree *tree, uint64_t dir)
+{
+	struct directory *d = directory(tree, dir);
+	struct tree_listing *listing;
+
+	pthread_mutex_lock(&tree->lock);
+	if (!d->listing)
+		d->listing = make_listing_locked(tree, dir);
+	listing = d->listing;
+	if (listing)
+		listing->refs++;
+	pthread_mutex_unlock(&tree->lock);
+	return listing;
+}
+
+void tree_list_free(struct tree_listing *listing)
+{
+	struct tree *tree = listing->tree;
+
+	pthread_mutex_lock(&tree->lock);
+	drop_listing_locked(listing);
+	pthread_mutex_unlock(&tree->lock);
+}
+
+const char *node_name(const struct node *node)
+{
+	return node->name;
+}
+
+struct message *node_message(const struct node *node)
+{
+	return node->message;
+}
+
+void tree_count(struct tree *tree, struct node *node)
+{
+	pthread_mutex_lock(&tree->lock);
+	count_locked(node);
+	pthread_mutex_unlock(&tree->lock);
+}
+
+int64_t tree_changed(struct tree *tree, uint64_t dir)
+{
+	int64_t changed;
+
+	pthread_mutex_lock(&tree->lock);
+	changed = directory(tree, dir)->changed;
+	pthread_mutex_unlock(&tree->lock);
+	return changed;
+}

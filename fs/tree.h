@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The directories: which message stands under which name, and what the kernel holds of it. Two of them: the
+ * root, and .deleted, which holds the messages whose deletion is pending. A name belongs to its message from
+ * the time it is shown until it is gone from the server, in either directory.
+ *
+ * THE RULE OF LOOKUP COUNTS: tree_lookup() and a READDIRPLUS entry (tree_count()) add one for each entry
+ * that reaches the kernel, tree_forget() takes away what FORGET says; a node lives while its name stands,
+ * or the kernel or a listing holds it. Any thread; one lock inside, and only the mailbox's is taken under it.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cache/mailbox.h"
+
+#define TREE_ROOT 1
+#define TREE_DELETED 2
+#define TREE_DELETED_NAME ".deleted"
+
+struct tree;
+struct node;
+
+/* `template` as in fs/name.h; it and the mailbox outlive the tree. NULL: out of memory. */
+struct tree *tree_new(const char *template, struct mailbox *mailbox);
+void tree_free(struct tree *tree);
+
+/* Names a message and shows it in the root; false: out of memory. */
+__attribute__((warn_unused_result))
+bool tree_add(struct tree *tree, struct message *message);
+
+/*
+ * Takes a message's name away. true: it stood in a directory, *dir_r, under name_r (256 octets), for the
+ * kernel to be told.
+ */
+bool tree_remove(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r);
+
+/* Moves a message between the two directories; its name stays. */
+void tree_move(struct tree *tree, uint64_t ino, uint64_t dir);
+
+/* The message of a name, with a reference; NULL: there is none. counted: a lookup count is added. */
+struct message *tree_lookup(struct tree *tree, uint64_t dir, const char *name, bool counted);
+/* The message of an inode that the kernel holds, with a reference; NULL: there is none. */
+struct message *tree_message(struct tree *tree, uint64_t ino);
+void tree_forget(struct tree *tree, uint64_t ino, uint64_t count);
+bool tree_is_known(struct tree *tree, uint64_t ino); /* the kernel has looked it up */
+
+/* A directory as it stood at one moment, in name order; shared and counted. NULL: out of memory. */
+struct tree_listing {
+	struct tree *tree;
+	unsigned refs;
+	size_t count;
+	struct node *nodes[];
+};
+struct tree_listing *tree_list(struct tree *tree, uint64_t dir);
+void tree_list_free(struct tree_listing *listing);
+const char *node_name(const struct node *node);
+struct message *node_message(const struct node *node); /* without a reference: the node has one */
+void tree_count(struct tree *tree, struct node *node); /* a lookup count, for READDIRPLUS */
+
+/* When the contents of a directory last changed, seconds since the epoch. */
+int64_t tree_changed(struct tree *tree, uint64_t dir);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The link to the maildrop: one thread, one session at a time, a queue of jobs. It logs in when a job needs
+ * it, keeps the session while it is used, ends it after the idle time, and repairs a lost one: what was
+ * interrupted is asked for once more in a new session, found again by its key.
+ *
+ * A job is the caller's, and lives until its done() has been called. All callbacks run on the link's thread,
+ * with no lock held; they may queue jobs and must not wait.
+ */
+#pragma once
+#include "pop3/commit.h"
+
+struct link;
+struct link_job;
+
+struct link_config {
+	struct account account; /* its strings live as long as the link; cancel_fd is set by the link */
+	int idle_ms;
+	void (*note)(void *ctx, const char *text); /* one line for the log: what happened, what is done about it */
+	void *ctx;
+};
+
+/* Starts the thread. No connection is made before the first job. */
+__attribute__((warn_unused_result))
+enum pop3_err link_new(const struct link_config *config, struct link **link_r, struct pop3_why *why);
+
+/* Interrupts what runs, fails the queued jobs with POP3_E_STOPPED, ends thread and session. Takes NULL. */
+void link_free(struct link *link);
+
+enum link_kind {
+	LINK_LIST,    /* a new listing, from a session that begins now */
+	LINK_HEADERS, /* the headers of `count` messages, when nothing else is wanted */
+	LINK_FETCH,   /* one message */
+	LINK_COMMIT,  /* delete `count` messages */
+};
+
+struct link_job {
+	enum link_kind kind;
+	size_t count;
+	/* HEADERS, FETCH: the key of a message, while the job lives. */
+	const char *(*key)(struct link_job *job, size_t i);
+	/* HEADERS, FETCH: octets of message i follow, from its first one (again, after a repair). 0 or -errno. */
+	int (*begin)(struct link_job *job, size_t i);
+	int (*data)(struct link_job *job, size_t i, const char *octets, size_t len);
+	/* HEADERS: message i has ended, or the server refused it. */
+	void (*item)(struct link_job *job, size_t i, enum pop3_err err);
+	/* LIST: a complete listing, valid during the call. */
+	void (*listing)(struct link_job *job, const struct listing *listing);
+	/* COMMIT: the caller's array; the states are final at done(). */
+	struct commit_item *deletions;
+	/* The end. For FETCH, POP3_E_GONE where a new listing does not have the message. */
+	void (*done)(struct link_job *job, enum pop3_err err, const struct pop3_why *why);
+
+	/* The link's. */
+	struct link_job *prev, *next;
+	size_t at;
+	unsigned lost;
+};
+
+/* Adds to the queue. Any thread. */
+void link_queue(struct link *link, struct link_job *job);
+
+struct link_status {
+	bool connected;
+	char session[200];    /* TLS and login method of the newest session; "" before the first */
+	unsigned logins;      /* sessions so far */
+	struct pop3_why last; /* the newest failure; "" for none */
+	int64_t last_time;    /* when, seconds since the epoch */
+};
+
+/* Any thread. */
+void link_status(struct link *link, struct link_status *status_r);

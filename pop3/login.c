@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include "pop3/login.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pop3/limits.h"
+
+struct capa_lines {
+	struct capa *capa;
+	unsigned count;
+};
+
+static enum pop3_err add_capa(void *ctx, const char *line, size_t len, struct pop3_why *why)
+{
+	struct capa_lines *lines = ctx;
+
+	if (++lines->count > POP3_MAX_CAPA)
+		return pop3_fail(why, POP3_E_LIMIT, "CAPA has more than %u lines", POP3_MAX_CAPA);
+	capa_add(lines->capa, line, len);
+	return POP3_OK;
+}
+
+/* Asks for the capabilities; a server that refuses leaves what was known before (S18). */
+static enum pop3_err ask_capa(struct dialogue *dialogue, struct capa *capa, struct pop3_why *why)
+{
+	struct capa fresh = { .answered = true };
+	struct capa_lines lines = { .capa = &fresh };
+	enum pop3_err err = dialogue_send(dialogue, why, "CAPA");
+	struct reply reply;
+
+	if (!err)
+		err = dialogue_reply(dialogue, &reply, why);
+	if (err || reply.status != REPLY_OK)
+		return err;
+	err = dialogue_lines(dialogue, add_capa, &lines, why);
+	if (!err)
+		*capa = fresh;
+	return err;
+}
+
+/* Reads the greeting and keeps it: APOP's time stamp is in it. */
+static enum pop3_err read_greeting(struct dialogue *dialogue, struct secret *greeting, struct pop3_why *why)
+{
+	struct pop3_why cause;
+	struct reply reply;
+	enum pop3_err err = dialogue_reply(dialogue, &reply, &cause);
+
+	if (err == POP3_E_PROTOCOL || err == POP3_E_LIMIT || (!err && reply.status == REPLY_CONTINUE))
+		return pop3_fail(why, POP3_E_PROTOCOL, "not a POP3 server: %s", err ? cause.text : "it greets with \"+\"");
+	if (err)
+		return pop3_fail(why, err, "waiting for the greeting: %s", cause.text);
+	if (reply.status != REPLY_OK)
+		return dialogue_refusal(&reply, "the server does not serve us", why);
+	if (!secret_set(greeting, reply.text, reply.text_len))
+		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
+	return POP3_OK;
+}
+
+/* STLS is tried even where CAPA does not have it; without TLS the login does not go on (S10). */
+static enum pop3_err start_tls(struct dialogue *dialogue, const struct account *account, struct pop3_why *why)
+{
+	struct reply reply;
+	enum pop3_err err = dialogue_send(dialogue, why, "STLS");
+
+	if (!err)
+		err = dialogue_reply(dialogue, &reply, why);
+	if (err)
+		return err;
+	if (reply.status != REPLY_OK) {
+		struct pop3_why cause;
+
+		dialogue_refusal(&reply, "STLS", &cause);
+		return pop3_fail(why, POP3_E_TLS, "no TLS, so no password was sent (%s)", cause.text);
+	}
+	return transport_start_tls(dialogue_transport(dialogue), account->tls, why);
+}
+
+/* A login that was refused without a code is a refused login, whatever else the text may say. */
+static enum pop3_err expect_login(const struct reply *reply, enum auth_method method, struct pop3_why *why)
+{
+	enum pop3_err err;
+
+	if (reply->status == REPLY_OK)
+		return POP3_OK;
+	err = dialogue_refusal(reply, auth_method_name(method), why);
+	if (err == POP3_E_SERVER && reply->code == REPLY_CODE_NONE)
+		return POP3_E_AUTH;
+	return err;
+}
+
+static enum pop3_err login_user(struct dialogue *dialogue, const char *user, const struct secret *secret,
+				struct pop3_why *why)
+{
+	struct reply reply;
+	enum pop3_err err = dialogue_send(dialogue, why, "USER %s", user);
+
+	if (!err)
+		err = dialogue_reply(dialogue, &reply, why);
+	if (!err)
+		err = expect_login(&reply, AUTH_USER, why);
+	if (!err)
+		err = dialogue_send_secret(dialogue, "PASS", secret, why);
+	if (!err)
+		err = dialogue_reply(dialogue, &reply, why);
+	return err ? err : expect_login(&reply, AUTH_USER, why);
+}
+
+static enum pop3_err login_apop(struct dialogue *dialogue, const char *user, const struct secret *secret,
+				const struct secret *greeting, struct pop3_why *why)
+{
+	char digest[33];
+	struct reply reply;
+	enum pop3_err err;
+
+	if (!auth_apop_digest(greeting->text, greeting->len, secret, digest))
+		return pop3_fail(why, POP3_E_AUTH, "APOP: the greeting has no valid time stamp");
+	err = dialogue_send(dialogue, why, "APOP %s %s", user, digest);
+	if (!err)
+		err = dialogue_reply(dialogue, &reply, why);
+	return err ? err : expect_login(&reply, AUTH_APOP, why);
+}
+
+/* Sends AUTH, with the initial response where the line stays short (S7). */
+static enum pop3_err begin_sasl(struct dialogue *dialogue, struct auth *auth, enum auth_method method,
+				struct pop3_why *why)
+{
+	const char *name = auth_method_name(method);
+	struct secret initial = { 0 };
+	enum pop3_err err;
+	char verb[32] = "AUTH ";
+
+	strncat(verb, name, sizeof(verb) - strlen(verb) - 1);
+	if (!auth_is_client_first(auth))
+		return dialogue_send(dialogue, why, "%s", verb);
+	err = auth_answer(auth, "", 0, &initial, why);
+	if (err)
+		return err;
+	if (strlen(verb) + 1 + initial.len + 2 <= POP3_MAX_COMMAND) {
+		err = dialogue_send_secret(dialogue, verb, &initial, why);
+	} else {
+		struct reply reply;
+
+		err = dialogue_send(dialogue, why, "%s", verb);
+		if (!err)
+			err = dialogue_reply(dialogue, &reply, why);
+		if (!err && reply.status == REPLY_ERR)
+			err = expect_login(&reply, method, why);
+		if (!err && reply.status == REPLY_OK && !auth_is_tolerant(auth))
+			err = pop3_fail(why, POP3_E_PROTOCOL, "%s: +OK in place of a challenge", name);
+		if (!err)
+			err = dialogue_send_secret(dialogue, "", &initial, why);
+	}
+	secret_wipe(&initial);
+	return err;
+}
+
+/* Ends an exchange whose challenge we refuse (RFC 5034); its own outcome no longer matters. */
+static enum pop3_err cancel_sasl(struct dialogue *dialogue, enum pop3_err err)
+{
+	struct pop3_why ignored;
+	struct reply reply;
+
+	if (!dialogue_send(dialogue, &ignored, "*"))
+		if (dialogue_reply(dialogue, &reply, &ignored))
+			return err;
+	return err;
+}
+
+static enum pop3_err run_sasl(struct dialogue *dialogue, struct auth *auth, enum auth_method method,
+			      struct pop3_why *why)
+{
+	enum pop3_err err = begin_sasl(dialogue, auth, method, why);
+
+	while (!err) {
+		struct secret answer = { 0 };
+		struct reply reply;
+
+		err = dialogue_reply(dialogue, &reply, why);
+		if (err)
+			break;
+		if (reply.status == REPLY_ERR)
+			return expect_login(&reply, method, why);
+		if (reply.status == REPLY_OK) {
+			if (auth_is_complete(auth))
+				return POP3_OK;
+			if (!auth_is_tolerant(auth))
+				return pop3_fail(why, POP3_E_PROTOCOL, "%s: the server has not proven itself",
+						 auth_method_name(method));
+		}
+		err = auth_answer(auth, reply.text, reply.text_len, &answer, why);
+		if (err)
+			return cancel_sasl(dialogue, err);
+		err = dialogue_send_secret(dialogue, "", &answer, why);
+		secret_wipe(&answer);
+	}
+	return err;
+}
+
+static enum pop3_err authenticate(struct dialogue *dialogue, const struct account *account,
+				  enum auth_method method, const struct secret *greeting, struct pop3_why *why)
+{
+	struct secret secret = { 0 };
+	struct auth *auth = NULL;
+	enum pop3_err err = account->secret(account->ctx, &secret, why);
+
+	if (!err && (secret.len > POP3_MAX_SECRET || !secret_fits_a_line(secret.text, secret.len) ||
+		     !secret_fits_a_line(account->user, strlen(account->user))))
+		err = pop3_fail(why, POP3_E_SECRET,
+				"the user name or the password holds a line's end or a NUL, or is too long");
+	if (!err && method == AUTH_USER) {
+		err = login_user(dialogue, account->user, &secret, why);
+	} else if (!err && method == AUTH_APOP) {
+		err = login_apop(dialogue, account->user, &secret, greeting, why);
+	} else if (!err) {
+		err = auth_new(method, account->user, &secret, account->host, &auth, why);
+		if (!err)
+			err = run_sasl(dialogue, auth, method, why);
+		auth_free(auth);
+	}
+	secret_wipe(&secret);
+	return err;
+}
+
+static enum pop3_err log_in(struct dialogue *dialogue, const struct account *account, struct capa *capa_r,
+			    enum auth_method *method_r, struct pop3_why *why)
+{
+	struct secret greeting = { 0 };
+	struct capa capa = { 0 };
+	enum pop3_err err = read_greeting(dialogue, &greeting, why);
+
+	if (!err)
+		err = ask_capa(dialogue, &capa, why);
+	if (!err && account->security == ACCOUNT_STLS) {
+		err = start_tls(dialogue, account, why);
+		capa = (struct capa){ 0 }; /* what was said in the clear counts no more, RFC 2595 section 4 */
+		if (!err)
+			err = ask_capa(dialogue, &capa, why);
+	}
+	if (!err) {
+		*method_r = auth_choose(&capa, account->security != ACCOUNT_CLEAR, account->auth);
+		err = authenticate(dialogue, account, *method_r, &greeting, why);
+	}
+	if (!err)
+		err = ask_capa(dialogue, &capa, why);
+	secret_wipe(&greeting);
+	*capa_r = capa;
+	return err;
+}
+
+enum pop3_err login(const struct account *account, struct dialogue **dialogue_r, struct capa *capa_r,
+		    enum auth_method *method_r, struct pop3_why *why)
+{
+	const struct dialogue_config config = {
+		.transport = { account->host, account->port, account->timeout_ms, account->cancel_fd },
+		.tls = account->security == ACCOUNT_TLS ? account->tls : NULL,
+		.trace = account->trace,
+		.ctx = account->ctx,
+	};
+	struct dialogue *dialogue;
+	enum pop3_err err = dialogue_open(&config, &dialogue, why);
+
+	if (err)
+		return err;
+	err = log_in(dialogue, account, capa_r, method_r, why);
+	if (err) {
+		dialogue_free(dialogue);
+		return err;
+	}
+	*dialogue_r = dialogue;
+	return POP3_OK;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From an address to the TRANSACTION state: connection, greeting, TLS, capabilities, login. What a session
+ * needs to know about its server stands in struct account. Link thread only.
+ */
+#pragma once
+#include "pop3/auth.h"
+#include "pop3/dialogue.h"
+
+enum account_security {
+	ACCOUNT_TLS,  /* from the first octet, port 995 */
+	ACCOUNT_STLS, /* RFC 2595; no TLS, no login */
+	ACCOUNT_CLEAR,
+};
+
+struct account {
+	const char *host;
+	uint16_t port;
+	enum account_security security;
+	const char *user;
+	enum auth_method auth;
+	int timeout_ms; /* for one reply */
+	int cancel_fd;  /* readable: everything ends with POP3_E_STOPPED; -1: none */
+	struct tls *tls; /* NULL where security is ACCOUNT_CLEAR */
+	bool lf;         /* show messages with LF line ends */
+	/* Gets the password or token, which the caller wipes; called for each login. */
+	enum pop3_err (*secret)(void *ctx, struct secret *secret_r, struct pop3_why *why);
+	void (*trace)(void *ctx, char direction, const char *line, size_t len); /* or NULL */
+	void *ctx;
+};
+
+/* On success the dialogue is in the TRANSACTION state, and capa_r is what CAPA said after the login. */
+__attribute__((warn_unused_result))
+enum pop3_err login(const struct account *account, struct dialogue **dialogue_r, struct capa *capa_r,
+		    enum auth_method *method_r, struct pop3_why *why);
