@@ -37,7 +37,7 @@ $(BUILD)/pop3fs: $(BUILD)/fs/main.o $(CORE)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/pop3-server: $(BUILD)/tests/server/main.o $(SERVER) $(CORE)
+$(BUILD)/pop3-server: $(BUILD)/tests/server/main.o $(SERVER)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

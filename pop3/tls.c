@@ -22,7 +22,8 @@
 struct tls {
 	SSL_CTX *ctx;
 	SSL_SESSION *session;
-	char pin[DIGEST_HEX]; /* lower-case hex; empty: none */
+	char pin[DIGEST_HEX];  /* lower-case hex; empty: none */
+	char seen[DIGEST_HEX]; /* of the certificate that was refused last */
 };
 
 /* OpenSSL's own words for the last error of this thread. */
@@ -49,17 +50,26 @@ static bool parse_fingerprint(const char *text, char hex[DIGEST_HEX])
 	return n == DIGEST_HEX - 1;
 }
 
-static bool certificate_fingerprint(SSL *ssl, char hex[DIGEST_HEX])
+static bool fingerprint(X509 *cert, char hex[DIGEST_HEX])
 {
-	X509 *cert = SSL_get1_peer_certificate(ssl);
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
 	bool ok = cert && X509_digest(cert, EVP_sha256(), digest, &len) == 1 && len == 32;
 
 	for (unsigned i = 0; ok && i < len; i++)
 		snprintf(hex + 2 * (size_t)i, 3, "%02x", digest[i]);
-	X509_free(cert);
 	return ok;
+}
+
+/* OpenSSL's verdict on a chain, unchanged; of a refused one the server's own certificate is remembered. */
+static int verify(int good, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+	if (!good)
+		fingerprint(X509_STORE_CTX_get0_cert(store), tls->seen);
+	return good;
 }
 
 /* Keeps the newest session that the server offers for resumption; OpenSSL hands over its reference. */
@@ -124,7 +134,7 @@ enum pop3_err tls_new(const struct tls_config *config, struct tls **tls_r, struc
 				config->fingerprint);
 		goto fail;
 	}
-	SSL_CTX_set_verify(tls->ctx, tls->pin[0] ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(tls->ctx, tls->pin[0] ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, verify);
 	err = load_ca(tls->ctx, config->ca, why);
 	if (err)
 		goto fail;
@@ -180,10 +190,15 @@ enum pop3_err tls_attach(struct tls *tls, int fd, const char *host, SSL **ssl_r,
 enum pop3_err tls_check_pin(const struct tls *tls, SSL *ssl, struct pop3_why *why)
 {
 	char seen[DIGEST_HEX] = "";
+	X509 *cert;
+	bool known;
 
 	if (!tls->pin[0])
 		return POP3_OK;
-	if (!certificate_fingerprint(ssl, seen))
+	cert = SSL_get1_peer_certificate(ssl);
+	known = fingerprint(cert, seen);
+	X509_free(cert);
+	if (!known)
 		return pop3_fail(why, POP3_E_TLS, "the server showed no certificate");
 	if (strcmp(seen, tls->pin) != 0)
 		return pop3_fail(why, POP3_E_TLS,
@@ -195,13 +210,11 @@ enum pop3_err tls_explain(SSL *ssl, const char *host, struct pop3_why *why)
 {
 	long verdict = SSL_get_verify_result(ssl);
 	unsigned long last = ERR_peek_last_error();
-	char seen[DIGEST_HEX] = "";
+	const struct tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
-	if (verdict != X509_V_OK && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE) {
-		certificate_fingerprint(ssl, seen);
-		return pop3_fail(why, POP3_E_TLS, "the certificate of %s is not valid: %s%s%s", host,
-				 X509_verify_cert_error_string(verdict), seen[0] ? "; its SHA-256 fingerprint is " : "",
-				 seen);
+	if (verdict != X509_V_OK && !tls->pin[0]) {
+		return pop3_fail(why, POP3_E_TLS, "the certificate of %s is not valid: %s; its SHA-256 fingerprint is %s",
+				 host, X509_verify_cert_error_string(verdict), tls->seen);
 	}
 	if (last == 0 || ERR_GET_REASON(last) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
 		return pop3_fail(why, POP3_E_CLOSED, "%s closed the connection during the TLS handshake", host);

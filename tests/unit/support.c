@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/support.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+static enum pop3_err give_password(void *ctx, struct secret *secret_r, struct pop3_why *why)
+{
+	struct peer *peer = ctx;
+
+	if (!peer->password)
+		return pop3_fail(why, POP3_E_SECRET, "no password");
+	return secret_set(secret_r, peer->password, strlen(peer->password)) ? POP3_OK : POP3_E_MEMORY;
+}
+
+static void append(char *text, size_t size, const char *line, size_t len)
+{
+	size_t used = strlen(text);
+
+	snprintf(text + used, size - used, "%.*s\n", (int)len, line);
+}
+
+static void take_note(void *ctx, const char *text)
+{
+	struct peer *peer = ctx;
+
+	append(peer->notes, sizeof(peer->notes), text, strlen(text));
+}
+
+static void take_trace(void *ctx, char direction, const char *line, size_t len)
+{
+	struct peer *peer = ctx;
+
+	(void)direction;
+	append(peer->trace, sizeof(peer->trace), line, len);
+}
+
+struct peer *peer_new(void)
+{
+	struct peer *peer = calloc(1, sizeof(*peer));
+	char path[128];
+
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(peer->dir, "/tmp/pop3fs-unit-XXXXXX");
+	cr_assert(mkdtemp(peer->dir));
+	snprintf(path, sizeof(path), "%s/new", peer->dir);
+	mkdir(path, 0700);
+	snprintf(peer->cert, sizeof(peer->cert), "%s/cert.pem", peer->dir);
+	snprintf(peer->key, sizeof(peer->key), "%s/key.pem", peer->dir);
+	pthread_mutex_init(&peer->lock, NULL);
+	pthread_cond_init(&peer->ended, NULL);
+	peer->password = PASSWORD;
+	peer->server_config = (struct server_config){ .maildir = peer->dir,
+						      .user = USER,
+						      .password = PASSWORD,
+						      .tls = true,
+						      .cert = peer->cert,
+						      .key = peer->key };
+	peer->tls_config.ca = peer->cert;
+	peer->config = (struct link_config){ .account = { .host = "localhost",
+							  .security = ACCOUNT_TLS,
+							  .user = USER,
+							  .timeout_ms = 2000,
+							  .lf = true,
+							  .secret = give_password,
+							  .trace = take_trace,
+							  .ctx = peer },
+					     .idle_ms = 30000,
+					     .note = take_note,
+					     .ctx = peer };
+	return peer;
+}
+
+void peer_message_octets(struct peer *peer, const char *name, const char *octets, size_t len)
+{
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/new/%s", peer->dir, name);
+	file = fopen(path, "w");
+	cr_assert(file && fwrite(octets, 1, len, file) == len);
+	fclose(file);
+}
+
+void peer_message(struct peer *peer, const char *name, const char *text)
+{
+	peer_message_octets(peer, name, text, strlen(text));
+}
+
+bool peer_has(struct peer *peer, const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/new/%s", peer->dir, name);
+	return access(path, F_OK) == 0;
+}
+
+void peer_start(struct peer *peer, const char *const *faults)
+{
+	const char *why = NULL;
+
+	peer->server_config.faults = faults;
+	peer->server = server_start(&peer->server_config, &why);
+	cr_assert(peer->server, "test server: %s", why);
+	peer->config.account.port = server_port(peer->server);
+	cr_assert_eq(tls_new(&peer->tls_config, &peer->tls, &peer->why), POP3_OK, "%s", peer->why.text);
+	peer->config.account.tls = peer->tls;
+	cr_assert_eq(link_new(&peer->config, &peer->link, &peer->why), POP3_OK, "%s", peer->why.text);
+}
+
+void peer_restart_server(struct peer *peer, const char *const *faults)
+{
+	const char *why = NULL;
+
+	peer->server_config.port = server_port(peer->server);
+	peer->server_config.faults = faults;
+	server_stop(peer->server);
+	peer->server = server_start(&peer->server_config, &why);
+	cr_assert(peer->server, "test server: %s", why);
+}
+
+static void forget_listing(struct peer *peer)
+{
+	for (size_t i = 0; i < peer->count; i++)
+		free(peer->keys[i]);
+	peer->count = 0;
+}
+
+void peer_free(struct peer *peer)
+{
+	char command[128];
+
+	link_free(peer->link);
+	server_stop(peer->server);
+	tls_free(peer->tls);
+	forget_listing(peer);
+	buffer_clear(&peer->received);
+	snprintf(command, sizeof(command), "rm -rf %s", peer->dir);
+	cr_expect_eq(system(command), 0);
+	free(peer);
+}
+
+struct job {
+	struct link_job job;
+	struct peer *peer;
+	const char *key;
+};
+
+static struct peer *peer_of(struct link_job *job)
+{
+	return ((struct job *)job)->peer;
+}
+
+static const char *job_key(struct link_job *job, size_t i)
+{
+	(void)i;
+	return ((struct job *)job)->key;
+}
+
+static int job_begin(struct link_job *job, size_t i)
+{
+	(void)i;
+	peer_of(job)->received.len = 0;
+	return 0;
+}
+
+static int job_data(struct link_job *job, size_t i, const char *octets, size_t len)
+{
+	(void)i;
+	buffer_add(&peer_of(job)->received, octets, len);
+	return 0;
+}
+
+static void job_item(struct link_job *job, size_t i, enum pop3_err err)
+{
+	(void)i;
+	peer_of(job)->err = err;
+}
+
+static void job_listing(struct link_job *job, const struct listing *listing)
+{
+	struct peer *peer = peer_of(job);
+
+	forget_listing(peer);
+	for (size_t i = 0; i < listing_count(listing) && i < MAX_LISTED; i++) {
+		peer->keys[i] = strdup(listing_at(listing, i)->key);
+		peer->octets[i] = listing_at(listing, i)->octets;
+		peer->count++;
+	}
+}
+
+static void job_done(struct link_job *job, enum pop3_err err, const struct pop3_why *why)
+{
+	struct peer *peer = peer_of(job);
+
+	pthread_mutex_lock(&peer->lock);
+	if (err) {
+		peer->err = err;
+		peer->why = *why;
+	}
+	peer->done = true;
+	pthread_cond_signal(&peer->ended);
+	pthread_mutex_unlock(&peer->lock);
+}
+
+static enum pop3_err run(struct peer *peer, struct job *job)
+{
+	job->peer = peer;
+	job->job.key = job_key;
+	job->job.begin = job_begin;
+	job->job.data = job_data;
+	job->job.item = job_item;
+	job->job.listing = job_listing;
+	job->job.done = job_done;
+	peer->done = false;
+	peer->err = POP3_OK;
+	link_queue(peer->link, &job->job);
+	pthread_mutex_lock(&peer->lock);
+	while (!peer->done)
+		pthread_cond_wait(&peer->ended, &peer->lock);
+	pthread_mutex_unlock(&peer->lock);
+	return peer->err;
+}
+
+enum pop3_err peer_list(struct peer *peer)
+{
+	struct job job = { .job = { .kind = LINK_LIST } };
+
+	return run(peer, &job);
+}
+
+enum pop3_err peer_fetch(struct peer *peer, const char *key)
+{
+	struct job job = { .job = { .kind = LINK_FETCH, .count = 1 }, .key = key };
+
+	return run(peer, &job);
+}
+
+enum pop3_err peer_headers(struct peer *peer, const char *key)
+{
+	struct job job = { .job = { .kind = LINK_HEADERS, .count = 1 }, .key = key };
+
+	return run(peer, &job);
+}
+
+enum pop3_err peer_commit(struct peer *peer, struct commit_item *items, size_t count)
+{
+	struct job job = { .job = { .kind = LINK_COMMIT, .count = count, .deletions = items } };
+
+	return run(peer, &job);
+}
