@@ -41,6 +41,10 @@ $(BUILD)/pop3-server: $(BUILD)/tests/server/main.o $(SERVER)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+
 $(BUILD)/unit-tests: $(UNIT) $(SERVER) $(CORE)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CRITERION)
@@ -65,13 +69,13 @@ demo: deps
 	@BUILD=$(BUILD) tests/demo
 
 check: test-deps
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/unit-tests
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat $(BUILD)/unit-tests
 	@BUILD=$(BUILD) tests/check
 
 unit: $(BUILD)/unit-tests
 	@$(BUILD)/unit-tests
 
-e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server
+e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat
 	@BUILD=$(BUILD) tests/e2e/run
 
 lint:

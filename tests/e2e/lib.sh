@@ -12,7 +12,7 @@ SUDO=
 [ "$(id -u)" = 0 ] || SUDO=sudo
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/pop3fs-e2e.XXXXXX")
 MNT=$WORK/mnt
-mkdir "$MNT" "$WORK/home"
+mkdir -p "$MNT" "$WORK/home" "$WORK/mail/new"
 export HOME=$WORK/home XDG_CACHE_HOME=$WORK/cache XDG_CONFIG_HOME=$WORK/config
 PASSED=0 FAILED=0
 PIDS=
@@ -26,7 +26,7 @@ clean_up() {
 		if [ "$(id -u)" = 0 ]; then umount -l "$mount"; else fusermount3 -uz "$mount"; fi
 		[ -n "$daemon" ] && kill -9 "$daemon" 2>/dev/null
 	done
-	for pid in $PIDS; do kill -9 "$pid" 2>/dev/null; done
+	for pid in $PIDS; do { kill -9 "$pid" && wait "$pid"; } 2>/dev/null; done
 	command -v dovecot_stop >/dev/null && dovecot_stop
 	[ -n "${KEEP:-}" ] || $SUDO rm -rf "$WORK"
 	exit $status
@@ -101,3 +101,70 @@ milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
 # daemon_of MOUNTPOINT: its process id.
 daemon_of() { getfattr --absolute-names --only-values -n user.pop3.pid "$1" 2>/dev/null; }
+
+# server_start OPTION...: the test server on $WORK/mail, its port in $PORT, its commands in $WORK/server.log.
+# PORT=N keeps a port.
+server_start() {
+
+	"$SERVER" --maildir "$WORK/mail" --user u --password 'secret word' --cert "$WORK/cert.pem" --key "$WORK/key.pem" \
+		--log "$WORK/server.log" --port "${PORT:-0}" "$@" > "$WORK/server.out" &
+	SERVER_PID=$!
+	PIDS="$PIDS $SERVER_PID"
+	wait_until '[ -s "$WORK/server.out" ]' || return 1
+	PORT=$(sed -n 's/^port //p' "$WORK/server.out")
+}
+
+server_stop() {
+	kill "$SERVER_PID" 2>/dev/null
+	wait "$SERVER_PID" 2>/dev/null
+	: > "$WORK/server.out"
+}
+
+# How often a verb has come to the test server.
+asked() { grep -c "^$1" "$WORK/server.log"; }
+
+# mail NAME [SUBJECT]: a small message on the test server.
+mail() {
+	printf 'From: A <a@example.org>\nSubject: %s\nDate: Fri, 20 Nov 2026 08:12:00 +0000\n\nbody of %s\n.\nend\n' \
+		"${2:-$1}" "$1" > "$WORK/mail/new/$1"
+}
+
+# mount_it [OPTION,...] [SOURCE]: mounts on $MNT, by default from the test server.
+mount_it() {
+	"$POP3FS" -o "password_file=$WORK/password,tls_ca=$WORK/cert.pem${1:+,$1}" \
+		"${2:-pop3s://u@localhost:$PORT}" "$MNT"
+}
+
+is_mounted() { grep -q " $1 fuse.pop3fs " /proc/mounts; }
+
+# Has the process ended? One that nobody has waited for yet has.
+ended() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+
+# unmount_it: umount, and the daemon's end.
+unmount_it() {
+	daemon=$(daemon_of "$MNT")
+	if [ "$(id -u)" = 0 ]; then umount "$MNT"; else fusermount3 -u "$MNT"; fi &&
+		wait_until "ended $daemon"
+}
+
+# expected_files MAILDIR: $WORK/expected/NAME for each mounted file, a link to the server's own file.
+expected_files() {
+	rm -rf "$WORK/expected"
+	mkdir "$WORK/expected"
+	(cd "$MNT" && getfattr -R -n user.pop3.uidl . 2>/dev/null) |
+		awk -v maildir="$1" -v to="$WORK/expected" -v q="'" '
+			/^# file: / { name = substr($0, 9) }
+			/^user.pop3.uidl=/ {
+				uid = $0; sub(/^[^"]*"/, "", uid); sub(/"$/, "", uid)
+				printf "ln -s %s/%s* %s/%s%s%s\n", maildir, uid, to, q, unescape(name), q
+			}
+			function unescape(s,   out, code) { # getfattr writes odd octets as \ooo
+				while (match(s, /\\[0-7][0-7][0-7]/)) {
+					code = substr(s, RSTART + 1, 3)
+					out = out substr(s, 1, RSTART - 1) sprintf("%c", substr(code, 1, 1) * 64 + substr(code, 2, 1) * 8 + substr(code, 3, 1))
+					s = substr(s, RSTART + 4)
+				}
+				return out s
+			}' > "$WORK/links"
+	LC_ALL=C bash "$WORK/links"
+}

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/* The store, the mailbox over the test server, and the tree of names over the mailbox. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/mailbox.h"
+#include "cache/store.h"
+#include "fs/secret_source.h"
+#include "fs/tree.h"
+#include "tests/unit/support.h"
+
+static bool file_holds(int fd, const char *text)
+{
+	char buf[256];
+	ssize_t n = pread(fd, buf, sizeof(buf), 0);
+
+	return n == (ssize_t)strlen(text) && memcmp(buf, text, (size_t)n) == 0;
+}
+
+Test(store, keeps_whole_bodies_only)
+{
+	char dir[] = "/tmp/pop3fs-store-XXXXXX", parent[64];
+	struct store_writer writer;
+	struct store *store;
+	int fd;
+
+	cr_assert(mkdtemp(dir));
+	snprintf(parent, sizeof(parent), "%s/a/b", dir);
+	cr_assert_eq(store_new(parent, &store), 0);
+	cr_assert_eq(store_open(store, "../key"), -ENOENT);
+	cr_assert_eq(store_begin(store, &writer), 0);
+	cr_assert_eq(store_write(&writer, "half", 4), 0);
+	cr_assert_eq(store_open(store, "../key"), -ENOENT, "not before it is whole");
+	store_abandon(&writer);
+	store_abandon(&writer);
+	cr_assert_eq(store_begin(store, &writer), 0);
+	cr_assert_eq(store_write(&writer, "whole", 5), 0);
+	cr_assert_eq(writer.octets, 5);
+	cr_assert_eq(store_finish(&writer, "../key", &fd), 0);
+	cr_assert(file_holds(fd, "whole"));
+	close(fd);
+	fd = store_open(store, "../key");
+	cr_assert(file_holds(fd, "whole"));
+	store_remove(store, "../key");
+	cr_assert_eq(store_open(store, "../key"), -ENOENT);
+	cr_assert(file_holds(fd, "whole"), "an open file is read to its end");
+	close(fd);
+	store_free(store);
+	cr_assert_eq(rmdir(parent), 0, "nothing is left behind");
+	snprintf(parent, sizeof(parent), "rm -r %s", dir);
+	cr_assert_eq(system(parent), 0);
+	store_free(NULL);
+}
+
+Test(store, says_why_it_cannot_be_made)
+{
+	struct store *store;
+
+	cr_assert_eq(store_new("/proc/nowhere", &store), -ENOENT);
+	cr_assert_eq(store_new("/dev/null/x", &store), -ENOTDIR);
+}
+
+/* A mailbox on the test server, with hooks that remember. */
+struct box {
+	struct peer *peer;
+	struct mailbox *mailbox;
+	struct tree *tree;
+	struct message *messages[16];
+	size_t count, removed;
+	uint64_t ticket, sized_was, sized_now;
+	int fetched_err, committed_err;
+	bool fetched, committed;
+	char note[700];
+};
+
+static void on_listed(void *ctx, struct message *const *added, size_t n_added, struct message *const *removed,
+		      size_t n_removed)
+{
+	struct box *box = ctx;
+	uint64_t dir;
+	char name[256];
+
+	for (size_t i = 0; i < n_added; i++) {
+		box->messages[box->count++] = message_ref(added[i]);
+		cr_assert(tree_add(box->tree, added[i]));
+	}
+	for (size_t i = 0; i < n_removed; i++)
+		tree_remove(box->tree, message_ino(removed[i]), &dir, name);
+	box->removed += n_removed;
+}
+
+static void on_sized(void *ctx, struct message *message, uint64_t was, uint64_t now, int fd)
+{
+	struct box *box = ctx;
+	struct stat st;
+
+	(void)message;
+	box->sized_was = was;
+	box->sized_now = now;
+	cr_assert(fstat(fd, &st) == 0 && (uint64_t)st.st_size == now);
+}
+
+static void wake(struct box *box, bool *flag)
+{
+	pthread_mutex_lock(&box->peer->lock);
+	*flag = true;
+	pthread_cond_signal(&box->peer->ended);
+	pthread_mutex_unlock(&box->peer->lock);
+}
+
+static void wait_for(struct box *box, bool *flag)
+{
+	pthread_mutex_lock(&box->peer->lock);
+	while (!*flag)
+		pthread_cond_wait(&box->peer->ended, &box->peer->lock);
+	*flag = false;
+	pthread_mutex_unlock(&box->peer->lock);
+}
+
+static void on_fetched(void *ctx, struct message *message, int err)
+{
+	struct box *box = ctx;
+
+	(void)message;
+	box->fetched_err = err;
+	wake(box, &box->fetched);
+}
+
+static void on_committed(void *ctx, uint64_t ticket, int err)
+{
+	struct box *box = ctx;
+
+	box->ticket = ticket;
+	box->committed_err = err;
+	wake(box, &box->committed);
+}
+
+static void on_note(void *ctx, const char *text)
+{
+	struct box *box = ctx;
+
+	snprintf(box->note, sizeof(box->note), "%s", text);
+}
+
+#define BODY "From: A <a@example.org>\nSubject: %s\nDate: Fri, 20 Nov 2026 08:12:00 +0000\n\nbody %s\n"
+
+static struct box *box_new(const char *const *faults)
+{
+	struct box *box = calloc(1, sizeof(*box));
+	struct peer *peer = box->peer = peer_new();
+	struct mailbox_config config;
+	char text[300], name[8];
+
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		snprintf(text, sizeof(text), BODY, i < 2 ? "same" : name, name);
+		peer_message(peer, name, text);
+	}
+	peer_start(peer, faults);
+	config = (struct mailbox_config){ .account = peer->config.account,
+					  .idle_ms = 30000,
+					  .cache_dir = peer->dir,
+					  .hooks = { on_listed, on_sized, on_fetched, on_committed, on_note, box } };
+	cr_assert_eq(mailbox_new(&config, &box->mailbox, &peer->why), 0, "%s", peer->why.text);
+	box->tree = tree_new("%Y-%m-%d_%H%M_%f_%s", box->mailbox);
+	return box;
+}
+
+static struct box *box_loaded(const char *const *faults)
+{
+	struct box *box = box_new(faults);
+
+	cr_assert_eq(mailbox_load(box->mailbox, NULL, NULL, &box->peer->why), 0, "%s", box->peer->why.text);
+	return box;
+}
+
+static void box_free(struct box *box)
+{
+	mailbox_stop(box->mailbox);
+	for (size_t i = 0; i < box->count; i++)
+		message_unref(box->messages[i]);
+	tree_free(box->tree);
+	mailbox_free(box->mailbox);
+	peer_free(box->peer);
+	free(box);
+}
+
+/* Opens, waiting for the fetch where there is one. */
+static int open_body(struct box *box, struct message *message)
+{
+	int fd = mailbox_open(box->mailbox, message);
+
+	if (fd != -EINPROGRESS)
+		return fd;
+	wait_for(box, &box->fetched);
+	return box->fetched_err ? box->fetched_err : mailbox_open(box->mailbox, message);
+}
+
+Test(mailbox, lists_fetches_and_remembers)
+{
+	struct box *box = box_loaded(NULL);
+	struct message_facts facts;
+	struct mailbox_status status;
+	char text[300];
+	int fd;
+
+	cr_assert_eq(box->count, 4);
+	cr_assert_eq(message_ino(box->messages[0]), MAILBOX_FIRST_INO);
+	mailbox_facts(box->mailbox, box->messages[2], &facts);
+	cr_assert_str_eq(facts.envelope->subject, "m2");
+	cr_assert_eq(facts.mtime, 1795162320);
+	cr_assert_not(facts.exact);
+	fd = open_body(box, box->messages[2]);
+	snprintf(text, sizeof(text), BODY, "m2", "m2");
+	cr_assert(file_holds(fd, text));
+	close(fd);
+	mailbox_facts(box->mailbox, box->messages[2], &facts);
+	cr_assert(facts.exact && facts.octets == strlen(text));
+	cr_assert(box->sized_now == strlen(text) && box->sized_was == strlen(text) + 5, "LIST counts CRLF");
+	fd = mailbox_open(box->mailbox, box->messages[2]);
+	cr_assert_geq(fd, 0, "the second time from the store");
+	close(fd);
+	cr_assert_eq(server_count(box->peer->server, "RETR"), 1);
+	mailbox_status(box->mailbox, &status);
+	cr_assert(status.messages == 4 && status.cached == 1 && status.pending == 0 && status.link.connected);
+	box_free(box);
+}
+
+Test(mailbox, fetches_again_what_somebody_took_out_of_the_cache)
+{
+	struct box *box = box_loaded(NULL);
+	char command[128];
+	int fd = open_body(box, box->messages[0]);
+
+	close(fd);
+	snprintf(command, sizeof(command), "find %s/mount-* -type f -delete", box->peer->dir);
+	cr_assert_eq(system(command), 0);
+	fd = open_body(box, box->messages[0]);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	cr_assert_eq(server_count(box->peer->server, "RETR"), 2);
+	box_free(box);
+}
+
+Test(mailbox, a_failed_load_says_why)
+{
+	static const struct { const char *fault; int err; } rows[] = {
+		{ "AUTH reply -ERR [AUTH] no\\r\\n", -EACCES }, { "GREETING stall", -ETIMEDOUT },
+		{ "UIDL drop 7", -EIO },                         { "TOP drop 7", -EIO },
+		{ "GREETING reply hello\\r\\n", -EIO },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct box *box = box_new(FAULTS(rows[i].fault));
+
+		cr_assert_eq(mailbox_load(box->mailbox, NULL, NULL, &box->peer->why), rows[i].err, "%s", rows[i].fault);
+		cr_assert(box->peer->why.text[0]);
+		cr_assert_eq(box->count, 0);
+		box_free(box);
+	}
+}
+
+Test(mailbox, a_load_can_be_interrupted)
+{
+	struct box *box = box_new(FAULTS("GREETING stall"));
+
+	mailbox_abort(box->mailbox);
+	cr_assert_eq(mailbox_load(box->mailbox, NULL, NULL, &box->peer->why), -EINTR);
+	box_free(box);
+}
+
+Test(mailbox, a_message_without_a_header_gets_its_envelope_with_its_body)
+{
+	struct box *box = box_loaded(FAULTS("TOP reply -ERR no\\r\\n"));
+	struct message_facts facts;
+
+	mailbox_facts(box->mailbox, box->messages[3], &facts);
+	cr_assert_null(facts.envelope);
+	close(open_body(box, box->messages[3]));
+	mailbox_facts(box->mailbox, box->messages[3], &facts);
+	cr_assert_str_eq(facts.envelope->subject, "m3");
+	box_free(box);
+}
+
+Test(mailbox, deletes_restores_commits)
+{
+	struct box *box = box_loaded(NULL);
+	uint64_t ticket;
+	int fd = open_body(box, box->messages[1]);
+	char text[300];
+
+	cr_assert_eq(mailbox_commit(box->mailbox, &ticket), 0, "nothing to do");
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[0]), 0);
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[0]), -ENOENT);
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[1]), 0);
+	cr_assert_eq(mailbox_restore(box->mailbox, box->messages[0]), 0);
+	cr_assert_eq(mailbox_restore(box->mailbox, box->messages[0]), -ENOENT);
+	cr_assert_eq(mailbox_commit(box->mailbox, &ticket), 1);
+	wait_for(box, &box->committed);
+	cr_assert(box->ticket == ticket && box->committed_err == 0);
+	cr_assert(peer_has(box->peer, "m0") && !peer_has(box->peer, "m1"));
+	cr_assert_eq(box->removed, 1);
+	snprintf(text, sizeof(text), BODY, "same", "m1");
+	cr_assert(file_holds(fd, text), "deleted while open");
+	close(fd);
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[1]), -ENOENT);
+	box_free(box);
+}
+
+Test(mailbox, settles_at_the_end)
+{
+	struct box *box = box_loaded(FAULTS("QUIT#1+ reply -ERR no\\r\\n"));
+	struct commit_report report;
+
+	mailbox_settle(box->mailbox, 10, &report);
+	cr_assert_eq(report.time, 0, "nothing was asked for");
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[1]), 0);
+	mailbox_settle(box->mailbox, 10, &report);
+	cr_assert(report.err == -EIO && report.kept == 1 && report.deleted == 0, "%s", report.why.text);
+	mailbox_settle(box->mailbox, 10, &report);
+	cr_assert_eq(server_count(box->peer->server, "DELE"), 2, "not again right after it");
+	cr_assert(peer_has(box->peer, "m1"));
+	box_free(box);
+}
+
+Test(mailbox, commits_that_meet_wait_for_one_another)
+{
+	struct box *box = box_loaded(FAULTS("QUIT#1 delay 300"));
+	uint64_t first, second, third;
+
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[0]), 0);
+	cr_assert_eq(mailbox_commit(box->mailbox, &first), 1);
+	cr_assert_eq(mailbox_restore(box->mailbox, box->messages[0]), -EBUSY);
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[1]), 0);
+	cr_assert_eq(mailbox_commit(box->mailbox, &second), 1);
+	cr_assert_eq(mailbox_commit(box->mailbox, &third), 1);
+	cr_assert(second == first + 1 && third == second);
+	wait_for(box, &box->committed);
+	if (box->ticket != second)
+		wait_for(box, &box->committed);
+	cr_assert_eq(box->ticket, second);
+	cr_assert(!peer_has(box->peer, "m0") && !peer_has(box->peer, "m1") && peer_has(box->peer, "m2"));
+	box_free(box);
+}
+
+Test(mailbox, s17_a_vanished_message_leaves_the_list)
+{
+	struct box *box = box_loaded(FAULTS("RETR#1 gone"));
+
+	cr_assert_eq(open_body(box, box->messages[2]), -ENOENT);
+	for (int i = 0; i < 100 && box->removed == 0; i++)
+		usleep(20000);
+	cr_assert_eq(box->removed, 1);
+	box_free(box);
+}
+
+Test(mailbox, a_cache_that_cannot_be_written_is_an_error)
+{
+	struct box *box = box_loaded(NULL);
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf %s/mount-*", box->peer->dir);
+	cr_assert_eq(system(command), 0);
+	cr_assert_eq(open_body(box, box->messages[0]), -ENOENT, "the directory is gone: no body can be kept");
+	box_free(box);
+}
+
+Test(tree, names_lookups_and_listings)
+{
+	struct box *box = box_loaded(NULL);
+	struct tree_listing *listing = tree_list(box->tree, TREE_ROOT), *later;
+	uint64_t ino = message_ino(box->messages[0]), dir = 0;
+	struct message *message;
+	char name[256], removed[256];
+
+	cr_assert_eq(listing->count, 4);
+	for (size_t i = 1; i < 4; i++)
+		cr_assert_lt(strcmp(node_name(listing->nodes[i - 1]), node_name(listing->nodes[i])), 0, "sorted, no two equal");
+	cr_assert(strstr(node_name(listing->nodes[2]), "_A_same.eml"), "the first of two equal names stays short");
+	cr_assert(strstr(node_name(listing->nodes[3]), "_A_same_"), "the second is told apart by its hash");
+	snprintf(name, sizeof(name), "%s", node_name(listing->nodes[2]));
+	message = tree_lookup(box->tree, TREE_ROOT, name, true);
+	cr_assert_eq(message, box->messages[0]);
+	message_unref(message);
+	cr_assert(tree_is_known(box->tree, ino));
+	tree_move(box->tree, ino, TREE_DELETED);
+	cr_assert_null(tree_lookup(box->tree, TREE_ROOT, name, false));
+	message = tree_lookup(box->tree, TREE_DELETED, name, false);
+	cr_assert_eq(message, box->messages[0]);
+	message_unref(message);
+	cr_assert_eq(listing->count, 4, "a listing stays as it was");
+	later = tree_list(box->tree, TREE_DELETED);
+	cr_assert_eq(later->count, 1);
+	tree_list_free(later);
+	cr_assert(tree_remove(box->tree, ino, &dir, removed));
+	cr_assert(dir == TREE_DELETED && strcmp(removed, name) == 0);
+	cr_assert_not(tree_remove(box->tree, ino, &dir, removed));
+	message = tree_message(box->tree, ino);
+	cr_assert_eq(message, box->messages[0], "the kernel still holds it");
+	message_unref(message);
+	tree_forget(box->tree, ino, 5);
+	cr_assert_not(tree_is_known(box->tree, ino));
+	tree_list_free(listing);
+	cr_assert_null(tree_message(box->tree, ino), "now nobody does");
+	tree_forget(box->tree, ino, 1);
+	box_free(box);
+}
+
+static enum pop3_err get(const char *file, const char *command, struct secret *secret, struct pop3_why *why)
+{
+	struct options options = { .password_file = (char *)(uintptr_t)file,
+				   .password_command = (char *)(uintptr_t)command };
+	struct secret_source source;
+	enum pop3_err err;
+
+	cr_assert(secret_source_open(&source, &options, why));
+	err = secret_source_get(&source, secret, why);
+	secret_source_close(&source);
+	return err;
+}
+
+Test(secret, from_a_file_or_a_command)
+{
+	char path[] = "/tmp/pop3fs-secret-XXXXXX";
+	struct secret secret = { 0 };
+	struct pop3_why why;
+	int fd = mkstemp(path);
+
+	cr_assert_eq(write(fd, "one two\r\nthree\n", 15), 15);
+	cr_assert_eq(get(path, NULL, &secret, &why), POP3_OK, "%s", why.text);
+	cr_assert_str_eq(secret.text, "one two");
+	cr_assert_eq(fchmod(fd, 0644), 0);
+	cr_assert_eq(get(path, NULL, &secret, &why), POP3_E_SECRET);
+	cr_assert(strstr(why.text, "others can read it"), "%s", why.text);
+	cr_assert_eq(ftruncate(fd, 0), 0);
+	cr_assert_eq(fchmod(fd, 0600), 0);
+	cr_assert_eq(get(path, NULL, &secret, &why), POP3_E_SECRET);
+	cr_assert_eq(get("/nonexistent", NULL, &secret, &why), POP3_E_SECRET);
+	cr_assert(strstr(why.text, "/nonexistent"), "%s", why.text);
+	close(fd);
+	unlink(path);
+	cr_assert_eq(get(NULL, "printf 'a b\\nc\\n'", &secret, &why), POP3_OK, "%s", why.text);
+	cr_assert_str_eq(secret.text, "a b");
+	cr_assert_eq(get(NULL, "echo x; exit 3", &secret, &why), POP3_E_SECRET);
+	cr_assert(strstr(why.text, "exit status 3"), "%s", why.text);
+	cr_assert_eq(get(NULL, "true", &secret, &why), POP3_E_SECRET);
+	cr_assert_eq(get(NULL, "head -c 100000 /dev/zero | tr '\\0' x", &secret, &why), POP3_E_SECRET);
+	secret_wipe(&secret);
+}
