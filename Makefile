@@ -59,7 +59,7 @@ $(BUILD)/%.o: %.c
 # deps and test-deps come first and on their own: what they install decides the flags above, so the rest is
 # a make of its own.
 deps:
-	@tests/install-packages build
+	@tests/install-packages build demo
 
 test-deps:
 	@tests/install-packages build test
