@@ -115,7 +115,7 @@ static struct message *add_locked(struct mailbox *mailbox, const struct listing_
 static void free_refresh(struct refresh *refresh)
 {
 	for (size_t i = 0; i < refresh->n_fresh; i++)
-		message_unref(refresh->fresh[i]);
+		message_unref(refresh->fresh[i]); /* NOLINT(clang-analyzer-unix.Malloc): counted */
 	for (size_t i = 0; i < refresh->n_gone; i++)
 		message_unref(refresh->gone[i]);
 	free(refresh->fresh);
@@ -396,6 +396,7 @@ void mailbox_free(struct mailbox *mailbox)
 
 	if (!mailbox)
 		return;
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): counted */
 	HASH_ITER(hh, mailbox->table, message, next) {
 		HASH_DEL(mailbox->table, message);
 		message_unref(message);

@@ -99,7 +99,7 @@ void store_free(struct store *store)
 {
 	if (!store)
 		return;
-	if (store->dir >= 0) {
+	if (store->path && store->dir >= 0) {
 		remove_files(store->dir);
 		rmdir(store->path);
 	}

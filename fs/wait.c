@@ -39,6 +39,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 
 	pthread_mutex_lock(&list->lock);
 	DL_FOREACH(list->head, wait)
+		// cppcheck-suppress nullPointerRedundantCheck
 		if (wait->req == req)
 			break;
 	if (wait)
@@ -78,6 +79,7 @@ struct wait *wait_take(struct wait_list *list, enum wait_kind kind, uint64_t id)
 
 	pthread_mutex_lock(&list->lock);
 	DL_FOREACH_SAFE(list->head, wait, next) {
+		// cppcheck-suppress uninitvar
 		if (wait->kind != kind || wait->id != id)
 			continue;
 		DL_DELETE(list->head, wait);

@@ -27,7 +27,7 @@ static enum pop3_err ask_capa(struct dialogue *dialogue, struct capa *capa, stru
 	struct capa fresh = { .answered = true };
 	struct capa_lines lines = { .capa = &fresh };
 	enum pop3_err err = dialogue_send(dialogue, why, "CAPA");
-	struct reply reply;
+	struct reply reply = { 0 };
 
 	if (!err)
 		err = dialogue_reply(dialogue, &reply, why);
@@ -43,7 +43,7 @@ static enum pop3_err ask_capa(struct dialogue *dialogue, struct capa *capa, stru
 static enum pop3_err read_greeting(struct dialogue *dialogue, struct secret *greeting, struct pop3_why *why)
 {
 	struct pop3_why cause;
-	struct reply reply;
+	struct reply reply = { 0 };
 	enum pop3_err err = dialogue_reply(dialogue, &reply, &cause);
 
 	if (err == POP3_E_PROTOCOL || err == POP3_E_LIMIT || (!err && reply.status == REPLY_CONTINUE))
@@ -60,7 +60,7 @@ static enum pop3_err read_greeting(struct dialogue *dialogue, struct secret *gre
 /* STLS is tried even where CAPA does not have it; without TLS the login does not go on (S10). */
 static enum pop3_err start_tls(struct dialogue *dialogue, const struct account *account, struct pop3_why *why)
 {
-	struct reply reply;
+	struct reply reply = { 0 };
 	enum pop3_err err = dialogue_send(dialogue, why, "STLS");
 
 	if (!err)
@@ -92,7 +92,7 @@ static enum pop3_err expect_login(const struct reply *reply, enum auth_method me
 static enum pop3_err login_user(struct dialogue *dialogue, const char *user, const struct secret *secret,
 				struct pop3_why *why)
 {
-	struct reply reply;
+	struct reply reply = { 0 };
 	enum pop3_err err = dialogue_send(dialogue, why, "USER %s", user);
 
 	if (!err)
@@ -110,7 +110,7 @@ static enum pop3_err login_apop(struct dialogue *dialogue, const char *user, con
 				const struct secret *greeting, struct pop3_why *why)
 {
 	char digest[33];
-	struct reply reply;
+	struct reply reply = { 0 };
 	enum pop3_err err;
 
 	if (!auth_apop_digest(greeting->text, greeting->len, secret, digest))
@@ -139,7 +139,7 @@ static enum pop3_err begin_sasl(struct dialogue *dialogue, struct auth *auth, en
 	if (strlen(verb) + 1 + initial.len + 2 <= POP3_MAX_COMMAND) {
 		err = dialogue_send_secret(dialogue, verb, &initial, why);
 	} else {
-		struct reply reply;
+		struct reply reply = { 0 };
 
 		err = dialogue_send(dialogue, why, "%s", verb);
 		if (!err)
@@ -159,7 +159,7 @@ static enum pop3_err begin_sasl(struct dialogue *dialogue, struct auth *auth, en
 static enum pop3_err cancel_sasl(struct dialogue *dialogue, enum pop3_err err)
 {
 	struct pop3_why ignored;
-	struct reply reply;
+	struct reply reply = { 0 };
 
 	if (!dialogue_send(dialogue, &ignored, "*"))
 		if (dialogue_reply(dialogue, &reply, &ignored))
@@ -174,7 +174,7 @@ static enum pop3_err run_sasl(struct dialogue *dialogue, struct auth *auth, enum
 
 	while (!err) {
 		struct secret answer = { 0 };
-		struct reply reply;
+		struct reply reply = { 0 };
 
 		err = dialogue_reply(dialogue, &reply, why);
 		if (err)

@@ -41,7 +41,7 @@ static char *unescape(const char *text, size_t *len_r)
 			*to++ = '\t';
 			break;
 		case 'x': {
-			const char hex[3] = { text[1], text[1] ? text[2] : '\0', '\0' };
+			const char hex[3] = { text[1], (char)(text[1] ? text[2] : '\0'), '\0' };
 
 			*to++ = (char)strtol(hex, NULL, 16);
 			text += strlen(hex);
