@@ -28,7 +28,8 @@ SOURCES := $(wildcard pop3/*.[ch] cache/*.[ch] fs/*.[ch] tests/*/*.[ch])
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' "$(1)" "$@")
 
-.PHONY: all check demo unit e2e lint install uninstall clean deps test-deps
+# bench prints figures and fails on none.
+.PHONY: all check demo unit e2e bench lint install uninstall clean deps test-deps
 .SECONDARY:
 
 all: $(BUILD)/pop3fs
@@ -77,6 +78,11 @@ unit: $(BUILD)/unit-tests
 
 e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat
 	@BUILD=$(BUILD) tests/e2e/run
+
+bench:
+	@tests/install-packages build test servers
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs
+	@BUILD=$(BUILD) tests/bench/run
 
 lint:
 	@tests/lint

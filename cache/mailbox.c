@@ -396,9 +396,8 @@ void mailbox_free(struct mailbox *mailbox)
 
 	if (!mailbox)
 		return;
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): counted */
 	HASH_ITER(hh, mailbox->table, message, next) {
-		HASH_DEL(mailbox->table, message);
+		HASH_DEL(mailbox->table, message); /* NOLINT(clang-analyzer-unix.Malloc): counted */
 		message_unref(message);
 	}
 	store_free(mailbox->store);

@@ -30,6 +30,9 @@ same 'exact size' "$(stat -c %s "$WORK/mail/new/m3")" "$(stat -c %s "$f")"
 same 'fetched once' 1 "$(asked RETR)"
 cat "$f" > /dev/null
 same 'and kept' 1 "$(asked RETR)"
+: > "$WORK/server.log"
+cat "$MNT"/*budget* > /dev/null
+same 'one command a message' 'RETR 1 RETR 2 ' "$(tr '\n' ' ' < "$WORK/server.log")"
 same 'subject' 'Grüße' "$(getfattr --only-values --absolute-names -n user.mail.subject "$f")"
 same 'unique-id' 'm3' "$(getfattr --only-values --absolute-names -n user.pop3.uidl "$f")"
 same 'date' '2026-11-20T08:12:00Z' "$(getfattr --only-values --absolute-names -n user.mail.date "$f")"

@@ -154,7 +154,7 @@ static struct box *box_new(const char *const *faults)
 	struct box *box = calloc(1, sizeof(*box));
 	struct peer *peer = box->peer = peer_new();
 	struct mailbox_config config;
-	char text[300], name[8];
+	char text[300], name[16];
 
 	for (int i = 0; i < 4; i++) {
 		snprintf(name, sizeof(name), "m%d", i);

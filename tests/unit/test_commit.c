@@ -12,7 +12,7 @@ static struct peer *with(const char *const *faults, struct commit_item items[3])
 {
 	static const char *const keys[] = { "m1", "m3", "m4" };
 	struct peer *peer = peer_new();
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < MESSAGES; i++) {
 		snprintf(name, sizeof(name), "m%d", i);
