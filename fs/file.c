@@ -38,7 +38,7 @@ static int start_open(void *ctx, uint64_t *id_r)
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	struct open_request open = { fs, tree_message(fs->tree, ino) };
+	struct open_request open = { fs, tree_message(fs->tree, ino, false) };
 	int fd;
 
 	if (!open.message) {

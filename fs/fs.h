@@ -5,20 +5,24 @@
  *
  * THREADS. Requests come on the FUSE loop's threads and are answered from memory at once. An open that needs
  * a download and an fsync of the directory (a commit) are put on the waiting list (fs/wait.h) and answered
- * from the link's thread. Locks, in this order: the waiting list, the tree, the mailbox. None is held while
+ * from the link's thread. What changes without the kernel's doing is told to it by the notifier's thread
+ * (fs/notify.h); only the size of a message that is being opened is told by the link's. Locks, in this order: the waiting list, the tree, the mailbox. None is held while
  * the kernel is answered or told something.
  */
 #pragma once
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 
 #include "cache/mailbox.h"
+#include "fs/notify.h"
 #include "fs/tree.h"
 #include "fs/wait.h"
 
 struct fs {
 	struct fuse_session *session; /* set before the first request */
 	struct mailbox *mailbox;      /* likewise */
+	_Atomic(struct notify *) notify;        /* set when the mount stands; NULL: there is nobody to tell */
 	struct tree *tree;
 	struct wait_list *waits;
 	uid_t uid;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* pop3fs: mounts a POP3 mailbox as a directory. From here a command goes to mount.c or control.c. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "fs/control.h"
 #include "fs/log.h"
@@ -33,8 +35,12 @@ int main(int argc, char **argv)
 {
 	struct options options;
 	struct pop3_why why;
-	int status = 2;
+	int status = 2, null;
 
+	/* No descriptor of ours may be mistaken for standard output. */
+	while ((null = open("/dev/null", O_RDWR)) >= 0 && null <= STDERR_FILENO)
+		;
+	close(null);
 	if (options_read(argc, argv, &options, &why))
 		status = run(&options);
 	else

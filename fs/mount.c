@@ -243,7 +243,8 @@ static void leave_terminal(struct daemon *daemon)
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
-	close(null);
+	if (null > STDERR_FILENO)
+		close(null);
 	if (write(daemon->ready_fd, "", 1) != 1)
 		log_warning("the shell that mounted has gone");
 	close(daemon->ready_fd);
@@ -283,6 +284,7 @@ static bool live(struct daemon *daemon)
 		return false;
 	}
 	atomic_store(&daemon->mounted, true);
+	atomic_store(&daemon->fs.notify, notify_new(daemon->fs.session));
 	leave_terminal(daemon);
 	good = serve(daemon);
 	fuse_session_unmount(daemon->fs.session);
@@ -296,6 +298,7 @@ static void clean_up(struct daemon *daemon)
 
 	if (fs->mailbox)
 		mailbox_stop(fs->mailbox);
+	notify_free(atomic_load(&fs->notify));
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	tree_free(fs->tree);

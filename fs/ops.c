@@ -39,7 +39,7 @@ bool fs_attr(struct fs *fs, fuse_ino_t ino, struct stat *attr_r)
 		directory_attr(fs, ino, attr_r);
 		return true;
 	}
-	message = tree_message(fs->tree, ino);
+	message = tree_message(fs->tree, ino, false);
 	if (message)
 		message_attr(fs, message, attr_r);
 	message_unref(message);
@@ -68,8 +68,10 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fuse_entry_param entry = { .entry_timeout = FS_NEGATIVE_TIMEOUT };
 	struct message *message = NULL;
 
-	if (strcmp(name, ".") == 0) {
-		fs_entry(fs, TREE_ROOT, parent, &entry);
+	if (strcmp(name, ".") == 0) { /* a file handle of before, by number */
+		message = tree_message(fs->tree, parent, true);
+		if (message || parent < MAILBOX_FIRST_INO)
+			fs_entry(fs, TREE_ROOT, parent, &entry);
 	} else if (strcmp(name, "..") == 0) {
 		fs_entry(fs, TREE_ROOT, TREE_ROOT, &entry);
 	} else if (parent == TREE_ROOT && strcmp(name, TREE_DELETED_NAME) == 0) {
@@ -252,6 +254,15 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.create = fs_create,
 };
 
+/* Has the kernel told of a name in the root, once it can know one. */
+static void tell(struct fs *fs, const char *name)
+{
+	struct notify *notify = atomic_load(&fs->notify);
+
+	if (notify)
+		notify_name(notify, TREE_ROOT, name);
+}
+
 static void on_listed(void *ctx, struct message *const *added, size_t n_added, struct message *const *removed,
 		      size_t n_removed)
 {
@@ -260,13 +271,13 @@ static void on_listed(void *ctx, struct message *const *added, size_t n_added, s
 	uint64_t dir;
 
 	for (size_t i = 0; i < n_removed; i++)
-		if (tree_remove(fs->tree, message_ino(removed[i]), &dir, name) && fs->session)
-			fuse_lowlevel_notify_inval_entry(fs->session, dir, name, strlen(name));
+		if (tree_remove(fs->tree, message_ino(removed[i]), &dir, name) && dir == TREE_ROOT)
+			tell(fs, name);
 	for (size_t i = 0; i < n_added; i++)
-		if (!tree_add(fs->tree, added[i]))
+		if (tree_add(fs->tree, added[i], name))
+			tell(fs, name);
+		else
 			log_error("a message is not shown: out of memory");
-	if (fs->session)
-		fuse_lowlevel_notify_inval_inode(fs->session, TREE_ROOT, 0, 0);
 }
 
 static void on_committed(void *ctx, uint64_t ticket, int err)

@@ -385,7 +385,8 @@ static bool read_operands(struct options *options, int argc, char **argv, struct
 	}
 	if (wanted == 2)
 		options->source_text = strdup(argv[optind]);
-	options->mountpoint = strdup(argv[argc - 1]);
+	if (set_path(options, argv[argc - 1], FIELD(mountpoint)) && argv[argc - 1][0] == '\0')
+		pop3_fail(why, POP3_E_LOCAL, "MOUNTPOINT is empty");
 	return options->mountpoint && (wanted == 1 || options->source_text);
 }
 

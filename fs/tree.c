@@ -8,6 +8,7 @@
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
+#include <utlist.h>
 
 #include "fs/name.h"
 
@@ -31,6 +32,7 @@ struct tree {
 	struct mailbox *mailbox;
 	pthread_mutex_t lock;
 	struct node *names, *inodes;
+	struct tree_listing *listings;
 	struct directory directories[2];
 };
 
@@ -55,6 +57,7 @@ static void drop_listing_locked(struct tree_listing *listing)
 		return;
 	for (size_t i = 0; i < listing->count; i++)
 		unref_locked(listing->tree, listing->nodes[i]);
+	DL_DELETE(listing->tree->listings, listing);
 	free(listing);
 }
 
@@ -86,8 +89,10 @@ void tree_free(struct tree *tree)
 
 	if (!tree)
 		return;
-	drop_listing_locked(tree->directories[0].listing);
-	drop_listing_locked(tree->directories[1].listing);
+	while (tree->listings) {
+		tree->listings->refs = 1;
+		drop_listing_locked(tree->listings);
+	}
 	HASH_ITER(by_name, tree->names, node, next)
 		HASH_DELETE(by_name, tree->names, node);
 	HASH_ITER(by_ino, tree->inodes, node, next) {
@@ -130,7 +135,7 @@ static char *unique_name_locked(struct tree *tree, struct message *message)
 	return strdup(name);
 }
 
-bool tree_add(struct tree *tree, struct message *message)
+bool tree_add(struct tree *tree, struct message *message, char *name_r)
 {
 	struct node *node = calloc(1, sizeof(*node));
 
@@ -155,6 +160,7 @@ bool tree_add(struct tree *tree, struct message *message)
 		return false;
 	}
 	message_ref(message);
+	strcpy(name_r, node->name);
 	directory(tree, TREE_ROOT)->count++;
 	touch_locked(tree, TREE_ROOT);
 	pthread_mutex_unlock(&tree->lock);
@@ -220,15 +226,18 @@ struct message *tree_lookup(struct tree *tree, uint64_t dir, const char *name, b
 	return message;
 }
 
-struct message *tree_message(struct tree *tree, uint64_t ino)
+struct message *tree_message(struct tree *tree, uint64_t ino, bool counted)
 {
 	struct message *message = NULL;
 	struct node *node;
 
 	pthread_mutex_lock(&tree->lock);
 	node = find_ino_locked(tree, ino);
-	if (node)
+	if (node) {
 		message = message_ref(node->message);
+		if (counted)
+			count_locked(node);
+	}
 	pthread_mutex_unlock(&tree->lock);
 	return message;
 }
@@ -283,6 +292,7 @@ static struct tree_listing *make_listing_locked(struct tree *tree, uint64_t dir)
 		node->refs++;
 		listing->nodes[listing->count++] = node;
 	}
+	DL_APPEND(tree->listings, listing);
 	qsort(listing->nodes, listing->count, sizeof(struct node *), compare_names);
 	return listing;
 }

@@ -26,9 +26,9 @@ struct node;
 struct tree *tree_new(const char *template, struct mailbox *mailbox);
 void tree_free(struct tree *tree);
 
-/* Names a message and shows it in the root; false: out of memory. */
+/* Names a message, in name_r (256 octets), and shows it in the root; false: out of memory. */
 __attribute__((warn_unused_result))
-bool tree_add(struct tree *tree, struct message *message);
+bool tree_add(struct tree *tree, struct message *message, char *name_r);
 
 /*
  * Takes a message's name away. true: it stood in a directory, *dir_r, under name_r (256 octets), for the
@@ -41,8 +41,8 @@ void tree_move(struct tree *tree, uint64_t ino, uint64_t dir);
 
 /* The message of a name, with a reference; NULL: there is none. counted: a lookup count is added. */
 struct message *tree_lookup(struct tree *tree, uint64_t dir, const char *name, bool counted);
-/* The message of an inode that the kernel holds, with a reference; NULL: there is none. */
-struct message *tree_message(struct tree *tree, uint64_t ino);
+/* The message of an inode that the kernel holds, with a reference; NULL: there is none. counted: likewise. */
+struct message *tree_message(struct tree *tree, uint64_t ino, bool counted);
 void tree_forget(struct tree *tree, uint64_t ino, uint64_t count);
 bool tree_is_known(struct tree *tree, uint64_t ino); /* the kernel has looked it up */
 
@@ -50,6 +50,7 @@ bool tree_is_known(struct tree *tree, uint64_t ino); /* the kernel has looked it
 struct tree_listing {
 	struct tree *tree;
 	unsigned refs;
+	struct tree_listing *prev, *next; /* of all: a RELEASEDIR may never come when a mount ends */
 	size_t count;
 	struct node *nodes[];
 };

@@ -246,7 +246,7 @@ static const struct attribute *attributes_of(struct fs *fs, fuse_ino_t ino, stru
 		*n_r = sizeof(root_attributes) / sizeof(root_attributes[0]);
 		return root_attributes;
 	}
-	*message_r = tree_message(fs->tree, ino);
+	*message_r = tree_message(fs->tree, ino, false);
 	if (*message_r)
 		*n_r = sizeof(message_attributes) / sizeof(message_attributes[0]);
 	return message_attributes;

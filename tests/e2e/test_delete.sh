@@ -99,6 +99,34 @@ kill -TERM "$daemon"; sleep 0.2; kill -TERM "$daemon"; kill -INT "$daemon"; kill
 check 'the daemon ends' wait_until "ended $daemon"
 same 'the commit was not cut short' 'm1 m3 m4 ' "$(server_files)"
 
+# A commit that waits behind a listing in which a message has vanished: the kernel holds the directory's lock
+# for the fsync, and wants it when it is told of the vanished one.
+server_stop
+for n in 1 2 3 4; do mail m$n s$n; done
+server_start --tls --fault 'RETR@1 gone' --fault 'UIDL#2+ delay 300'
+check 'mount' mount_it
+ls -l "$MNT" > /dev/null
+holds 'another client has deleted it' "$(LC_ALL=C cat "$(file 1)" 2>&1)" 'No such file'
+rm "$(file 2)"
+check 'sync beside a new listing' timeout 10 sync "$MNT"
+same 'both are gone' 'm3 m4 ' "$(server_files)"
+check 'the vanished one leaves the list' wait_until '[ "$(ls "$MNT" | wc -l)" = 2 ]'
+check 'and cannot be looked up' sh -c "! test -e '$(file 1)'"
+check 'unmount' unmount_it
+
+# A mount point that is named from where the caller stands.
+cd "$WORK"
+MNT=mnt check 'mount, relative' mount_it
+daemon=$(daemon_of "$MNT")
+kill -TERM "$daemon"
+check 'SIGTERM ends it' wait_until "ended $daemon"
+check 'and unmounts' sh -c "! grep -q ' $MNT ' /proc/mounts"
+cd - > /dev/null
+server_stop
+for n in 1 2 3 4; do mail m$n s$n; done
+rm "$WORK/mail/new/m2"
+server_start --tls
+
 # In use: not unmounted, but committed.
 check 'mount' mount_it
 exec 3< "$(file 1)"

@@ -87,7 +87,7 @@ static void on_listed(void *ctx, struct message *const *added, size_t n_added, s
 
 	for (size_t i = 0; i < n_added; i++) {
 		box->messages[box->count++] = message_ref(added[i]);
-		cr_assert(tree_add(box->tree, added[i]));
+		cr_assert(tree_add(box->tree, added[i], name));
 	}
 	for (size_t i = 0; i < n_removed; i++)
 		tree_remove(box->tree, message_ino(removed[i]), &dir, name);
@@ -400,13 +400,13 @@ Test(tree, names_lookups_and_listings)
 	cr_assert(tree_remove(box->tree, ino, &dir, removed));
 	cr_assert(dir == TREE_DELETED && strcmp(removed, name) == 0);
 	cr_assert_not(tree_remove(box->tree, ino, &dir, removed));
-	message = tree_message(box->tree, ino);
+	message = tree_message(box->tree, ino, false);
 	cr_assert_eq(message, box->messages[0], "the kernel still holds it");
 	message_unref(message);
 	tree_forget(box->tree, ino, 5);
 	cr_assert_not(tree_is_known(box->tree, ino));
 	tree_list_free(listing);
-	cr_assert_null(tree_message(box->tree, ino), "now nobody does");
+	cr_assert_null(tree_message(box->tree, ino, false), "now nobody does");
 	tree_forget(box->tree, ino, 1);
 	box_free(box);
 }
