@@ -353,8 +353,11 @@ void mailbox_abort(struct mailbox *mailbox)
 
 int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r, struct pop3_why *why)
 {
-	const struct link_config link_config = { config->account, config->idle_ms, config->hooks.note,
-						 config->hooks.ctx };
+	const struct link_config link_config = { .account = config->account,
+						 .idle_ms = config->idle_ms,
+						 .pipelining = config->pipelining,
+						 .note = config->hooks.note,
+						 .ctx = config->hooks.ctx };
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 	enum pop3_err link_err;
 	int err;

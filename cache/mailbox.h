@@ -31,6 +31,7 @@ struct mailbox_hooks {
 struct mailbox_config {
 	struct account account; /* its strings live as long as the mailbox */
 	int idle_ms;
+	enum link_pipelining pipelining;
 	const char *cache_dir;
 	struct mailbox_hooks hooks;
 };

@@ -169,6 +169,7 @@ static bool open_mailbox(struct daemon *daemon, struct pop3_why *why)
 			     .trace = options->debug ? trace : NULL,
 			     .ctx = daemon },
 		.idle_ms = options->idle_ms,
+		.pipelining = options->pipelining,
 		.cache_dir = options->cache_dir,
 		.hooks = fs_hooks(&daemon->fs),
 	};

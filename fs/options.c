@@ -77,6 +77,20 @@ static const char *set_tls(struct options *options, const char *value, size_t of
 	return NULL;
 }
 
+static const char *set_pipelining(struct options *options, const char *value, size_t offset)
+{
+	(void)offset;
+	if (strcmp(value, "auto") == 0)
+		options->pipelining = LINK_PIPELINING_AUTO;
+	else if (strcmp(value, "on") == 0)
+		options->pipelining = LINK_PIPELINING_ON;
+	else if (strcmp(value, "off") == 0)
+		options->pipelining = LINK_PIPELINING_OFF;
+	else
+		return "it takes auto, on or off";
+	return NULL;
+}
+
 static const char *set_eol(struct options *options, const char *value, size_t offset)
 {
 	(void)offset;
@@ -134,6 +148,7 @@ static const struct option_row {
 	{ "tls_key", "FILE", "its key (PEM; default: in tls_cert)", set_path, FIELD(tls_key) },
 	{ "timeout", "SECONDS", "longest wait for one reply (30)", set_seconds, FIELD(timeout_ms) },
 	{ "idle", "SECONDS", "end a session that is not used for this long (30)", set_seconds, FIELD(idle_ms) },
+	{ "pipelining", "MODE", "auto, on or off: several commands on the way at once (auto)", set_pipelining, 0 },
 	{ "cache_dir", "DIR", "where bodies are kept while mounted ($XDG_CACHE_HOME/pop3fs)", set_path, FIELD(cache_dir) },
 	{ "path", "TEMPLATE", "file names (" DEFAULT_PATH ")", set_template, FIELD(path) },
 	{ "eol", "KIND", "lf, or crlf as on the wire (lf)", set_eol, 0 },

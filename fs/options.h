@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "fs/source.h"
+#include "pop3/link.h"
 
 enum command {
 	COMMAND_MOUNT,
@@ -30,6 +31,7 @@ struct options {
 	char *fuse; /* what is left for libfuse: "ro,allow_other"; NULL: nothing */
 	enum auth_method auth;
 	int timeout_ms, idle_ms;
+	enum link_pipelining pipelining;
 	bool crlf;
 	uid_t uid;
 	gid_t gid;

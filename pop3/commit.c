@@ -96,12 +96,6 @@ static bool next_deletion(void *ctx, struct session_request *request_r)
 	return false;
 }
 
-static int no_data(void *ctx, void *tag, const char *octets, size_t len)
-{
-	(void)ctx, (void)tag, (void)octets, (void)len;
-	return 0;
-}
-
 static void deletion_done(void *ctx, void *tag, enum pop3_err err, const struct pop3_why *why)
 {
 	struct deletion_run *run = ctx;
@@ -114,12 +108,14 @@ static void deletion_done(void *ctx, void *tag, enum pop3_err err, const struct 
 }
 
 enum pop3_err commit_send(struct commit_item *items, size_t count, struct session *session,
-			  struct pop3_why *why)
+			  bool pipelined, struct pop3_why *why)
 {
 	struct pop3_why refusal = { "" };
 	struct deletion_run run = { items, count, 0, session_listing(session), &refusal };
-	const struct session_handler handler = { next_deletion, no_data, deletion_done, &run };
-	enum pop3_err err = session_run(session, &handler, why);
+	const struct session_handler handler = { next_deletion, NULL, NULL, deletion_done, &run };
+	void *culprit;
+	bool alone;
+	enum pop3_err err = session_run(session, &handler, pipelined, &culprit, &alone, why);
 
 	if (err) {
 		session_drop(session);

@@ -27,4 +27,4 @@ size_t commit_compare(struct commit_item *items, size_t count, const struct list
  */
 __attribute__((warn_unused_result))
 enum pop3_err commit_send(struct commit_item *items, size_t count, struct session *session,
-			  struct pop3_why *why);
+			  bool pipelined, struct pop3_why *why);

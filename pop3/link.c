@@ -4,10 +4,11 @@
  * threads reach it through the queue, under `lock`, which is never held across I/O or a callback.
  *
  * Jobs run in the order of the queue; headers yield to every other job between two messages. FETCH and
- * HEADERS share a session run, which ends when a LIST or a COMMIT is due. An interrupted job stays at its
- * place in the queue and goes on in the next session; the second loss under the same message fails it. When
- * the server is silent or cannot be reached, all that is queued fails at once, so that no reader waits for
- * more than one time-out.
+ * HEADERS share a session run, which ends when a LIST or a COMMIT is due. A flight is one message on the
+ * line. When the session breaks, all flights are flown again in the next one; the second break under the
+ * same message fails it. Answers that make no sense under pipelining end it for the mount, and everything on
+ * the line is asked for again one by one (QUIRKS F9). When the server is silent or cannot be reached, all
+ * that is queued fails at once, so that no reader waits for more than one time-out.
  */
 #include "pop3/link.h"
 
@@ -21,33 +22,14 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "pop3/link_private.h"
+
 /* After a refused login none is tried for this long but for a commit: servers lock accounts (S3, S21). */
 #define REFUSED_LOGIN_MS 60000
 /* First wait when the maildrop is in use (S1); doubles until one time-out is spent. */
 #define IN_USE_WAIT_MS 250
 
-struct link {
-	struct link_config config;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct link_job *queue, *headers; /* under lock */
-	bool stopping;                    /* under lock */
-	struct link_status status;        /* under lock */
-	/* The link thread's: */
-	struct session *session;
-	struct link_job *flight; /* what is on the line */
-	int64_t used_ms;         /* when the session was last used */
-	bool renew;              /* the session is to be left before the next job goes on */
-	bool no_top;             /* the server does not know TOP */
-	bool had_uids;   /* the first session's keys were unique-ids: all must be */
-	bool had_session;
-	int64_t refused_until_ms;
-	enum pop3_err refused_err;
-	struct pop3_why refused_why;
-};
-
-static void note(struct link *link, const char *what, const struct pop3_why *why, const char *next)
+void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next)
 {
 	char text[700];
 
@@ -55,7 +37,7 @@ static void note(struct link *link, const char *what, const struct pop3_why *why
 	link->config.note(link->config.ctx, text);
 }
 
-static void remember_failure(struct link *link, const struct pop3_why *why)
+void link_failed(struct link *link, const struct pop3_why *why)
 {
 	pthread_mutex_lock(&link->lock);
 	link->status.last = *why;
@@ -74,7 +56,7 @@ static void set_connected(struct link *link, bool connected)
 	pthread_mutex_unlock(&link->lock);
 }
 
-static void drop_session(struct link *link)
+void link_drop_session(struct link *link)
 {
 	session_drop(link->session);
 	link->session = NULL;
@@ -94,10 +76,10 @@ static void hang_up(struct link *link)
 	if (session_has_deleted(session) || (session_capa(session)->expire_0 && session_has_retrieved(session)))
 		session_drop(session);
 	else if (session_quit(session, &why))
-		remember_failure(link, &why);
+		link_failed(link, &why);
 }
 
-static bool is_stopping(struct link *link)
+bool link_is_stopping(struct link *link)
 {
 	bool stopping;
 
@@ -145,10 +127,10 @@ static enum pop3_err open_session(struct link *link, struct pop3_why *why)
 		enum pop3_err err = session_open(&link->config.account, &link->session, why);
 		bool passing = err == POP3_E_IN_USE || err == POP3_E_TEMPORARY || err == POP3_E_LOGIN_DELAY;
 
-		if (!passing || transport_now_ms() + wait > end || is_stopping(link))
+		if (!passing || transport_now_ms() + wait > end || link_is_stopping(link))
 			return err;
 		if (wait == IN_USE_WAIT_MS)
-			note(link, "login", why, "trying again");
+			link_note(link, "login", why, "trying again");
 		pause_ms(link, wait);
 		wait *= 2;
 	}
@@ -177,7 +159,7 @@ static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why
 	enum pop3_err err = POP3_OK;
 
 	if (link->session && !session_is_fresh(link->session))
-		drop_session(link);
+		link_drop_session(link);
 	if (link->renew)
 		hang_up(link);
 	link->renew = false;
@@ -200,29 +182,29 @@ static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why
 	if (!err)
 		err = check_keys(link, why);
 	if (err)
-		drop_session(link);
+		link_drop_session(link);
 	link->used_ms = transport_now_ms();
 	return err;
 }
 
 /* A loss that a new session may repair. */
-static bool is_loss(enum pop3_err err)
+bool link_is_loss(enum pop3_err err)
 {
 	return err == POP3_E_CLOSED || err == POP3_E_PROTOCOL || err == POP3_E_TEMPORARY;
 }
 
 /* need_session(), once more after a loss. */
-static enum pop3_err need_session_surely(struct link *link, bool sizes, struct pop3_why *why)
+enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *why)
 {
 	enum pop3_err err = need_session(link, sizes, why);
 
-	if (!is_loss(err))
+	if (!link_is_loss(err))
 		return err;
-	note(link, "session lost", why, "trying again");
+	link_note(link, "session lost", why, "trying again");
 	return need_session(link, sizes, why);
 }
 
-static void finish(struct link *link, struct link_job **list, struct link_job *job, enum pop3_err err,
+void link_finish(struct link *link, struct link_job **list, struct link_job *job, enum pop3_err err,
 		   const struct pop3_why *why)
 {
 	pthread_mutex_lock(&link->lock);
@@ -245,140 +227,13 @@ static void fail_list(struct link *link, struct link_job **list, enum pop3_err e
 	}
 }
 
-static void fail_queued(struct link *link, enum pop3_err err, const struct pop3_why *why)
+void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_why *why)
 {
-	remember_failure(link, why);
+	flights_free(&link->flights);
+	flights_free(&link->again);
+	link_failed(link, why);
 	fail_list(link, &link->queue, err, why);
 	fail_list(link, &link->headers, err, why);
-}
-
-/* The job to go on with: what waits, then headers. */
-static struct link_job *next_job(struct link *link)
-{
-	struct link_job *job;
-
-	pthread_mutex_lock(&link->lock);
-	job = link->queue ? link->queue : link->headers;
-	pthread_mutex_unlock(&link->lock);
-	return job;
-}
-
-static struct link_job **list_of(struct link *link, const struct link_job *job)
-{
-	return job->kind == LINK_HEADERS ? &link->headers : &link->queue;
-}
-
-/* A FETCH or HEADERS has message `at` behind it. */
-static void advance(struct link *link, struct link_job *job, enum pop3_err err, const struct pop3_why *why)
-{
-	job->lost = 0;
-	if (job->kind == LINK_FETCH) {
-		finish(link, &link->queue, job, err, why);
-		return;
-	}
-	job->item(job, job->at, err);
-	if (++job->at == job->count)
-		finish(link, &link->headers, job, POP3_OK, NULL);
-}
-
-/* What goes on the line next; jobs whose message is not in this session end here. */
-static bool next_request(void *ctx, struct session_request *request_r)
-{
-	struct link *link = ctx;
-	const struct listing *listing = session_listing(link->session);
-	struct link_job *job;
-
-	while (!link->renew && !is_stopping(link) && (job = next_job(link))) {
-		const struct listing_entry *entry;
-		struct pop3_why why;
-		int err;
-
-		if (job->kind == LINK_LIST || job->kind == LINK_COMMIT)
-			return false;
-		if (job->kind == LINK_HEADERS && link->no_top) {
-			advance(link, job, POP3_E_SERVER, NULL);
-			continue;
-		}
-		entry = listing_find(listing, job->key(job, job->at));
-		if (!entry) {
-			pop3_fail(&why, POP3_E_GONE, "the message is no longer on the server");
-			advance(link, job, POP3_E_GONE, &why);
-			continue;
-		}
-		err = job->begin(job, job->at);
-		if (err) {
-			pop3_fail(&why, POP3_E_LOCAL, "%s", strerror(-err));
-			advance(link, job, POP3_E_LOCAL, &why);
-			continue;
-		}
-		*request_r = (struct session_request){ job->kind == LINK_FETCH ? SESSION_RETR : SESSION_TOP,
-						       entry->number, entry->octets, job };
-		link->flight = job;
-		return true;
-	}
-	return false;
-}
-
-static int take_data(void *ctx, void *tag, const char *octets, size_t len)
-{
-	struct link_job *job = tag;
-
-	(void)ctx;
-	return job->data(job, job->at, octets, len);
-}
-
-/*
- * A refused RETR may mean that the message has gone meanwhile (S17): a new session's listing tells. A
- * refused TOP is a message without an envelope.
- */
-static void request_done(void *ctx, void *tag, enum pop3_err err, const struct pop3_why *why)
-{
-	struct link *link = ctx;
-	struct link_job *job = tag;
-
-	if (err == POP3_E_SERVER && job->kind == LINK_FETCH && job->lost++ == 0 &&
-	    !session_is_identity(link->session)) {
-		link->renew = true;
-		return;
-	}
-	if (err)
-		remember_failure(link, why);
-	if (err == POP3_E_SERVER && job->kind == LINK_HEADERS && !session_capa(link->session)->top)
-		link->no_top = true;
-	advance(link, job, err, why);
-}
-
-/* The session broke while `job` was on the line. */
-static void job_lost(struct link *link, struct link_job *job, enum pop3_err err, const struct pop3_why *why)
-{
-	drop_session(link);
-	if (err == POP3_E_TIMEOUT || err == POP3_E_STOPPED) {
-		fail_queued(link, err, why);
-		return;
-	}
-	remember_failure(link, why);
-	if (!is_loss(err))
-		advance(link, job, err, why);
-	else if (job->lost++ == 0)
-		note(link, "session lost", why, "asking once more in a new one");
-	else
-		finish(link, list_of(link, job), job, err, why);
-}
-
-static void run_requests(struct link *link)
-{
-	const struct session_handler handler = { next_request, take_data, request_done, link };
-	struct pop3_why why = { "" };
-	enum pop3_err err = need_session_surely(link, false, &why);
-
-	if (err) {
-		fail_queued(link, err, &why);
-		return;
-	}
-	err = session_run(link->session, &handler, &why);
-	link->used_ms = transport_now_ms();
-	if (err)
-		job_lost(link, link->flight, err, &why);
 }
 
 static void run_list(struct link *link, struct link_job *job)
@@ -387,16 +242,16 @@ static void run_list(struct link *link, struct link_job *job)
 	enum pop3_err err;
 
 	link->renew = link->session && !session_is_identity(link->session);
-	err = need_session_surely(link, true, &why);
+	err = link_need_session(link, true, &why);
 	if (err == POP3_E_TIMEOUT || err == POP3_E_UNREACHABLE) {
-		fail_queued(link, err, &why);
+		link_fail_queued(link, err, &why);
 		return;
 	}
 	if (err)
-		remember_failure(link, &why);
+		link_failed(link, &why);
 	else
 		job->listing(job, session_listing(link->session));
-	finish(link, &link->queue, job, err, &why);
+	link_finish(link, &link->queue, job, err, &why);
 }
 
 /* Deletes in the session that there is; where QUIT would have a second meaning (S5), in one of its own. */
@@ -404,18 +259,22 @@ static enum pop3_err try_commit(struct link *link, struct link_job *job, struct 
 {
 	struct session *session = link->session;
 	enum pop3_err err;
+	bool pipelined;
 
 	link->refused_until_ms = 0; /* somebody asks for it: once more, whatever was refused before */
 	if (session && session_capa(session)->expire_0 && session_has_retrieved(session))
 		link->renew = true;
-	err = need_session_surely(link, false, why);
+	err = link_need_session(link, false, why);
 	if (err)
 		return err;
 	if (commit_compare(job->deletions, job->count, session_listing(link->session)) == 0)
 		return POP3_OK;
+	pipelined = link_is_pipelined(link);
 	session = link->session;
 	link->session = NULL;
-	err = commit_send(job->deletions, job->count, session, why);
+	err = commit_send(job->deletions, job->count, session, pipelined, why);
+	if (pipelined && err == POP3_E_PROTOCOL)
+		link_stop_pipelining(link, why);
 	set_connected(link, false);
 	return err;
 }
@@ -435,17 +294,17 @@ static void run_commit(struct link *link, struct link_job *job)
 	struct pop3_why why = { "" }, ignored;
 	enum pop3_err err = try_commit(link, job, &why);
 
-	if (is_loss(err) || err == POP3_E_SERVER) {
-		remember_failure(link, &why);
-		note(link, "commit", &why, "comparing with a new listing and trying once more");
+	if (link_is_loss(err) || err == POP3_E_SERVER) {
+		link_failed(link, &why);
+		link_note(link, "commit", &why, "comparing with a new listing and trying once more");
 		err = try_commit(link, job, &why);
 	}
 	if (err)
-		remember_failure(link, &why);
+		link_failed(link, &why);
 	if (err && is_open(job) && !need_session(link, false, &ignored) &&
 	    commit_compare(job->deletions, job->count, session_listing(link->session)) == 0)
 		err = POP3_OK;
-	finish(link, &link->queue, job, err, &why);
+	link_finish(link, &link->queue, job, err, &why);
 }
 
 /* Waits for a job; ends an idle session meanwhile. NULL: the link ends. */
@@ -490,10 +349,9 @@ static void *link_main(void *arg)
 		else if (job->kind == LINK_COMMIT)
 			run_commit(link, job);
 		else
-			run_requests(link);
+			link_run_requests(link);
 	}
-	fail_list(link, &link->queue, POP3_E_STOPPED, &why);
-	fail_list(link, &link->headers, POP3_E_STOPPED, &why);
+	link_fail_queued(link, POP3_E_STOPPED, &why);
 	hang_up(link);
 	return NULL;
 }
@@ -507,6 +365,7 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
 	link->config = *config;
 	link->config.account.cancel_fd = eventfd(0, EFD_CLOEXEC);
+	link->config.account.memory = &link->capabilities;
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -541,8 +400,7 @@ void link_free(struct link *link)
 
 void link_queue(struct link *link, struct link_job *job)
 {
-	job->at = 0;
-	job->lost = 0;
+	job->given = job->finished = 0;
 	pthread_mutex_lock(&link->lock);
 	if (job->kind == LINK_HEADERS)
 		DL_APPEND(link->headers, job);

@@ -16,6 +16,11 @@ struct link_job;
 struct link_config {
 	struct account account; /* its strings live as long as the link; cancel_fd is set by the link */
 	int idle_ms;
+	enum link_pipelining {
+		LINK_PIPELINING_AUTO, /* where CAPA announces it */
+		LINK_PIPELINING_ON,
+		LINK_PIPELINING_OFF,
+	} pipelining;
 	void (*note)(void *ctx, const char *text); /* one line for the log: what happened, what is done about it */
 	void *ctx;
 };
@@ -53,8 +58,7 @@ struct link_job {
 
 	/* The link's. */
 	struct link_job *prev, *next;
-	size_t at;
-	unsigned lost;
+	size_t given, finished; /* messages that were handed out, that have ended */
 };
 
 /* Adds to the queue. Any thread. */

@@ -222,29 +222,43 @@ static enum pop3_err authenticate(struct dialogue *dialogue, const struct accoun
 	return err;
 }
 
-static enum pop3_err log_in(struct dialogue *dialogue, const struct account *account, struct capa *capa_r,
-			    enum auth_method *method_r, struct pop3_why *why)
+/* From the greeting to where the login can begin. What is remembered was said over TLS, or never is. */
+static enum pop3_err prepare(struct dialogue *dialogue, const struct account *account, bool remembered,
+			     struct capa *capa, struct pop3_why *why)
 {
+	enum pop3_err err = POP3_OK;
+
+	if (!remembered)
+		err = ask_capa(dialogue, capa, why);
+	if (err || account->security != ACCOUNT_STLS)
+		return err;
+	err = start_tls(dialogue, account, why);
+	if (err || remembered)
+		return err;
+	*capa = (struct capa){ 0 }; /* what was said in the clear counts no more, RFC 2595 section 4 */
+	return ask_capa(dialogue, capa, why);
+}
+
+static enum pop3_err log_in(struct dialogue *dialogue, const struct account *account,
+			    struct capa_memory *memory, enum auth_method *method_r, struct pop3_why *why)
+{
+	bool remembered = memory->known;
 	struct secret greeting = { 0 };
-	struct capa capa = { 0 };
 	enum pop3_err err = read_greeting(dialogue, &greeting, why);
 
+	memory->known = false; /* until this login has shown that it still holds */
 	if (!err)
-		err = ask_capa(dialogue, &capa, why);
-	if (!err && account->security == ACCOUNT_STLS) {
-		err = start_tls(dialogue, account, why);
-		capa = (struct capa){ 0 }; /* what was said in the clear counts no more, RFC 2595 section 4 */
-		if (!err)
-			err = ask_capa(dialogue, &capa, why);
-	}
+		err = prepare(dialogue, account, remembered, &memory->before, why);
 	if (!err) {
-		*method_r = auth_choose(&capa, account->security != ACCOUNT_CLEAR, account->auth);
+		*method_r = auth_choose(&memory->before, account->security != ACCOUNT_CLEAR, account->auth);
 		err = authenticate(dialogue, account, *method_r, &greeting, why);
 	}
-	if (!err)
-		err = ask_capa(dialogue, &capa, why);
+	if (!err && !remembered) {
+		memory->after = memory->before;
+		err = ask_capa(dialogue, &memory->after, why);
+	}
+	memory->known = !err;
 	secret_wipe(&greeting);
-	*capa_r = capa;
 	return err;
 }
 
@@ -257,12 +271,16 @@ enum pop3_err login(const struct account *account, struct dialogue **dialogue_r,
 		.trace = account->trace,
 		.ctx = account->ctx,
 	};
+	struct capa_memory fresh = { 0 }, *memory = account->memory ? account->memory : &fresh;
 	struct dialogue *dialogue;
 	enum pop3_err err = dialogue_open(&config, &dialogue, why);
 
 	if (err)
 		return err;
-	err = log_in(dialogue, account, capa_r, method_r, why);
+	if (!memory->known)
+		*memory = fresh;
+	err = log_in(dialogue, account, memory, method_r, why);
+	*capa_r = memory->after;
 	if (err) {
 		dialogue_free(dialogue);
 		return err;

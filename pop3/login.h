@@ -13,6 +13,12 @@ enum account_security {
 	ACCOUNT_CLEAR,
 };
 
+/* What CAPA said to an earlier session: the next one need not ask, which saves round trips. */
+struct capa_memory {
+	bool known;
+	struct capa before, after; /* the login */
+};
+
 struct account {
 	const char *host;
 	uint16_t port;
@@ -20,6 +26,7 @@ struct account {
 	const char *user;
 	enum auth_method auth;
 	int timeout_ms; /* for one reply */
+	struct capa_memory *memory; /* filled by one login, used by the next; or NULL */
 	int cancel_fd;  /* readable: everything ends with POP3_E_STOPPED; -1: none */
 	struct tls *tls; /* NULL where security is ACCOUNT_CLEAR */
 	bool lf;         /* show messages with LF line ends */

@@ -265,20 +265,15 @@ static int deliver(void *ctx, const char *octets, size_t len)
 	return len > 0 ? delivery->handler->data(delivery->handler->ctx, delivery->tag, octets, len) : 0;
 }
 
+static const char *const verbs[] = { "TOP", "RETR", "DELE" };
+
 static enum pop3_err send_request(struct session *session, const struct session_request *request,
 				  struct pop3_why *why)
 {
-	switch (request->verb) {
-	case SESSION_TOP:
-		return dialogue_send(session->dialogue, why, "TOP %u 0", request->number);
-	case SESSION_RETR:
-		session->retrieved = true;
-		return dialogue_send(session->dialogue, why, "RETR %u", request->number);
-	case SESSION_DELE:
-		session->deleted = true;
-		return dialogue_send(session->dialogue, why, "DELE %u", request->number);
-	}
-	return pop3_fail(why, POP3_E_PROTOCOL, "no such request");
+	session->retrieved |= request->verb == SESSION_RETR;
+	session->deleted |= request->verb == SESSION_DELE;
+	return dialogue_send(session->dialogue, why, "%s %u%s", verbs[request->verb], request->number,
+			     request->verb == SESSION_TOP ? " 0" : "");
 }
 
 static uint64_t most_octets(const struct session_request *request)
@@ -290,40 +285,104 @@ static uint64_t most_octets(const struct session_request *request)
 	return request->octets > 0 && by_list < POP3_MAX_MESSAGE ? by_list : POP3_MAX_MESSAGE;
 }
 
-static enum pop3_err read_answer(struct session *session, const struct session_request *request,
+/* What follows the status line of a request that was not refused. */
+static enum pop3_err read_octets(struct session *session, const struct session_request *request,
 				 const struct session_handler *handler, struct pop3_why *why)
 {
-	static const char *const verbs[] = { "TOP", "RETR", "DELE" };
 	struct delivery delivery = { .handler = handler,
 				     .tag = request->tag,
 				     .header_only = request->verb == SESSION_TOP,
 				     .end = { .line_start = true } };
+	int refused = handler->begin ? handler->begin(handler->ctx, request->tag) : 0;
+
+	if (refused)
+		return pop3_fail(why, POP3_E_LOCAL, "%s", strerror(-refused));
+	if (request->verb == SESSION_DELE)
+		return POP3_OK;
+	return dialogue_octets(session->dialogue, delivery.header_only || session->lf, most_octets(request),
+			       deliver, &delivery, why);
+}
+
+/* The requests on the way, a ring; and one that is answered and waits for the next status line to be valid. */
+struct window {
+	struct session_request requests[SESSION_WINDOW];
+	size_t first, count, limit;
+	bool held;
+	void *held_tag;
+	enum pop3_err held_err;
+	struct pop3_why held_why;
+};
+
+/* Octets of the longest of our commands, with its line's end. */
+#define COMMAND_OCTETS 20
+
+static enum pop3_err fill_window(struct session *session, struct window *window,
+				 const struct session_handler *handler, struct pop3_why *why)
+{
+	struct session_request request;
+
+	while (window->count < window->limit && handler->next(handler->ctx, &request)) {
+		enum pop3_err err;
+
+		window->requests[(window->first + window->count++) % SESSION_WINDOW] = request;
+		err = send_request(session, &request, why);
+		if (err)
+			return err;
+	}
+	return POP3_OK;
+}
+
+static void release_held(struct window *window, const struct session_handler *handler)
+{
+	if (window->held)
+		handler->done(handler->ctx, window->held_tag, window->held_err, &window->held_why);
+	window->held = false;
+}
+
+/* The answer to the first request on the way. */
+static enum pop3_err read_answer(struct session *session, struct window *window,
+				 const struct session_handler *handler, struct pop3_why *why)
+{
+	const struct session_request *request = &window->requests[window->first];
 	char what[32];
 	enum pop3_err err;
 
 	snprintf(what, sizeof(what), "%s %u", verbs[request->verb], request->number);
 	err = dialogue_expect_ok(session->dialogue, what, why);
-	if (err || request->verb == SESSION_DELE)
+	if (!err || err == POP3_E_SERVER)
+		release_held(window, handler);
+	if (!err)
+		err = read_octets(session, request, handler, why);
+	if (err && err != POP3_E_SERVER)
 		return err;
-	return dialogue_octets(session->dialogue, delivery.header_only || session->lf, most_octets(request),
-			       deliver, &delivery, why);
+	window->held = true;
+	window->held_tag = request->tag;
+	window->held_err = err;
+	window->held_why = *why;
+	window->first = (window->first + 1) % SESSION_WINDOW;
+	if (--window->count == 0)
+		release_held(window, handler);
+	return POP3_OK;
 }
 
-enum pop3_err session_run(struct session *session, const struct session_handler *handler,
-			  struct pop3_why *why)
+enum pop3_err session_run(struct session *session, const struct session_handler *handler, bool pipelined,
+			  void **culprit_r, bool *alone_r, struct pop3_why *why)
 {
-	struct session_request request;
+	struct window window = { .limit = pipelined ? POP3_MAX_UNANSWERED / COMMAND_OCTETS : 1 };
 
-	while (handler->next(handler->ctx, &request)) {
-		enum pop3_err err = send_request(session, &request, why);
+	for (;;) {
+		enum pop3_err err = fill_window(session, &window, handler, why);
 
+		if (!err && window.count == 0)
+			return POP3_OK;
 		if (!err)
-			err = read_answer(session, &request, handler, why);
-		if (err && err != POP3_E_SERVER)
+			err = read_answer(session, &window, handler, why);
+		if (err) {
+			*culprit_r = window.requests[window.first].tag;
+			*alone_r = window.count == 1 && !window.held;
 			return err;
-		handler->done(handler->ctx, request.tag, err, why);
+		}
 	}
-	return POP3_OK;
 }
 
 bool session_has_retrieved(const struct session *session)

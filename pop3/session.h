@@ -48,20 +48,31 @@ struct session_request {
 };
 
 /*
- * A run of requests. next() hands out one at a time until it returns false; data() gets the octets (of TOP
- * the header only, with LF) and refuses with -errno; done() gets POP3_OK, or POP3_E_SERVER with the text in
- * *why. Requests that were handed out and not done when session_run() returns an error have failed with it.
+ * A run of requests. next() hands out one at a time until it returns false. Answers come in the same order:
+ * begin(), then data() with the octets (of TOP the header only, with LF); both refuse with -errno and may be
+ * NULL. done() gets POP3_OK, or POP3_E_SERVER with the text in *why.
+ *
+ * Pipelined (RFC 2449 section 6.6), several requests are on the way at once. A message is done() only when
+ * the status line after it is valid or nothing more is on the way, so that answers that got mixed up reach
+ * nobody (QUIRKS F9).
+ *
+ * When session_run() returns an error, the requests that were handed out and not done have failed with it;
+ * *culprit_r is the tag of the one whose answer was awaited, *alone_r says that no other was on the way.
  */
 struct session_handler {
 	bool (*next)(void *ctx, struct session_request *request_r);
+	int (*begin)(void *ctx, void *tag);
 	int (*data)(void *ctx, void *tag, const char *octets, size_t len);
 	void (*done)(void *ctx, void *tag, enum pop3_err err, const struct pop3_why *why);
 	void *ctx;
 };
 
+/* The most requests that are on the way at once. */
+#define SESSION_WINDOW 64
+
 __attribute__((warn_unused_result))
-enum pop3_err session_run(struct session *session, const struct session_handler *handler,
-			  struct pop3_why *why);
+enum pop3_err session_run(struct session *session, const struct session_handler *handler, bool pipelined,
+			  void **culprit_r, bool *alone_r, struct pop3_why *why);
 
 /* Something was retrieved or deleted in this session. */
 bool session_has_retrieved(const struct session *session);

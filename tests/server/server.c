@@ -97,7 +97,11 @@ static bool start_tls(struct connection *c)
 {
 	c->ssl = SSL_new(c->server->ctx);
 	SSL_set_fd(c->ssl, c->fd);
-	return SSL_accept(c->ssl) == 1;
+	if (SSL_accept(c->ssl) != 1)
+		return false;
+	if (SSL_session_reused(c->ssl))
+		count_verb(c->server, "RESUMED", "RESUMED");
+	return true;
 }
 
 /* Ends the connection, with TLS's close_notify or without. */

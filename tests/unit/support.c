@@ -126,8 +126,10 @@ void peer_restart_server(struct peer *peer, const char *const *faults)
 
 static void forget_listing(struct peer *peer)
 {
-	for (size_t i = 0; i < peer->count; i++)
+	for (size_t i = 0; i < peer->count; i++) {
 		free(peer->keys[i]);
+		buffer_clear(&peer->all[i]);
+	}
 	peer->count = 0;
 }
 
@@ -246,6 +248,81 @@ enum pop3_err peer_headers(struct peer *peer, const char *key)
 	struct job job = { .job = { .kind = LINK_HEADERS, .count = 1 }, .key = key };
 
 	return run(peer, &job);
+}
+
+struct many {
+	struct link_job job;
+	struct peer *peer;
+	size_t first; /* of a FETCH: which it is */
+};
+
+static struct many *many_of(struct link_job *job)
+{
+	return (struct many *)job;
+}
+
+static const char *many_key(struct link_job *job, size_t i)
+{
+	return many_of(job)->peer->keys[many_of(job)->first + i];
+}
+
+static int many_begin(struct link_job *job, size_t i)
+{
+	many_of(job)->peer->all[many_of(job)->first + i].len = 0;
+	return 0;
+}
+
+static int many_data(struct link_job *job, size_t i, const char *octets, size_t len)
+{
+	buffer_add(&many_of(job)->peer->all[many_of(job)->first + i], octets, len);
+	return 0;
+}
+
+static void many_item(struct link_job *job, size_t i, enum pop3_err err)
+{
+	many_of(job)->peer->all_err[i] = err;
+}
+
+static void many_done(struct link_job *job, enum pop3_err err, const struct pop3_why *why)
+{
+	struct peer *peer = many_of(job)->peer;
+
+	pthread_mutex_lock(&peer->lock);
+	if (err)
+		peer->why = *why;
+	if (job->kind == LINK_FETCH)
+		peer->all_err[many_of(job)->first] = err;
+	else if (err)
+		for (size_t i = 0; i < peer->count; i++)
+			peer->all_err[i] = err;
+	peer->left--;
+	pthread_cond_signal(&peer->ended);
+	pthread_mutex_unlock(&peer->lock);
+}
+
+void peer_all(struct peer *peer, enum link_kind kind)
+{
+	size_t jobs = kind == LINK_FETCH ? peer->count : 1;
+	struct many *many = calloc(jobs, sizeof(*many));
+
+	peer->left = jobs;
+	for (size_t i = 0; i < jobs; i++) {
+		many[i] = (struct many){ .job = { .kind = kind,
+						  .count = kind == LINK_FETCH ? 1 : peer->count,
+						  .key = many_key,
+						  .begin = many_begin,
+						  .data = many_data,
+						  .item = many_item,
+						  .done = many_done },
+					 .peer = peer,
+					 .first = i };
+		link_queue(peer->link, &many[i].job);
+	}
+	pthread_mutex_lock(&peer->lock);
+	while (peer->left > 0)
+		pthread_cond_wait(&peer->ended, &peer->lock);
+	pthread_mutex_unlock(&peer->lock);
+	free(many);
 }
 
 enum pop3_err peer_commit(struct peer *peer, struct commit_item *items, size_t count)

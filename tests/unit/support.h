@@ -39,6 +39,10 @@ struct peer {
 	bool done;
 	enum pop3_err err;
 	struct buffer received;
+	/* of peer_all(), in step with keys */
+	struct buffer all[MAX_LISTED];
+	enum pop3_err all_err[MAX_LISTED];
+	size_t left;
 };
 
 /* An empty Maildir and a configuration for a TLS server with no faults; change it, then peer_start(). */
@@ -57,6 +61,8 @@ void peer_free(struct peer *peer);
 enum pop3_err peer_list(struct peer *peer);
 enum pop3_err peer_fetch(struct peer *peer, const char *key); /* into peer->received */
 enum pop3_err peer_headers(struct peer *peer, const char *key); /* likewise */
+/* All that is listed at once, as one HEADERS or as so many FETCHes; into peer->all and all_err. */
+void peer_all(struct peer *peer, enum link_kind kind);
 enum pop3_err peer_commit(struct peer *peer, struct commit_item *items, size_t count);
 
 /* A list of faults, as an argument. */

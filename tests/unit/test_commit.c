@@ -8,6 +8,8 @@
 #define MESSAGES 6
 
 /* Messages m0 to m5; m1, m3 and m4 are to be deleted. */
+static enum link_pipelining pipelining = LINK_PIPELINING_AUTO;
+
 static struct peer *with(const char *const *faults, struct commit_item items[3])
 {
 	static const char *const keys[] = { "m1", "m3", "m4" };
@@ -21,6 +23,7 @@ static struct peer *with(const char *const *faults, struct commit_item items[3])
 	for (int i = 0; i < 3; i++)
 		items[i] = (struct commit_item){ .key = keys[i] };
 	peer->config.account.timeout_ms = 600;
+	peer->config.pipelining = pipelining;
 	peer_start(peer, faults);
 	return peer;
 }
@@ -79,7 +82,7 @@ Test(commit, s16_nothing_is_sent_before)
 }
 
 /* Faults that a second attempt or a look at a new listing mends: everything is deleted in the end. */
-Test(commit, s6_is_repaired)
+static void check_repaired(void)
 {
 	static const char *const faults[] = {
 		"DELE#1 drop 0",    "DELE#2 drop 0",     "DELE#3 drop 0",    "DELE#1 lose",   "DELE#2 lose",
@@ -101,7 +104,7 @@ Test(commit, s6_is_repaired)
 }
 
 /* Faults that stay: an error, and the truth about each message. */
-Test(commit, s6_fails_truly)
+static void check_failures(void)
 {
 	static const char *const faults[] = {
 		"DELE#1+ drop 0", "DELE#2+ drop 0", "QUIT#1+ lose", "QUIT#1+ partial 1", "QUIT#1+ partial 0",
@@ -122,6 +125,11 @@ Test(commit, s6_fails_truly)
 		peer_free(peer);
 	}
 }
+
+Test(commit, s6_is_repaired) { check_repaired(); }
+Test(commit, s6_fails_truly) { check_failures(); }
+Test(commit, s6_is_repaired_lock_step) { pipelining = LINK_PIPELINING_OFF; check_repaired(); }
+Test(commit, s6_fails_truly_lock_step) { pipelining = LINK_PIPELINING_OFF; check_failures(); }
 
 /* The server deletes, but nobody can be asked about it: the outcome stays open, not "deleted". */
 Test(commit, s6_unknown_outcome_stays_open)

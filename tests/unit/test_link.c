@@ -235,6 +235,36 @@ Test(link, one_session_for_many_jobs)
 	peer_free(peer);
 }
 
+Test(link, a_new_session_takes_no_needless_round_trip)
+{
+	struct peer *peer = peer_new();
+
+	peer->config.idle_ms = 50;
+	peer->config.account.auth = AUTH_PLAIN;
+	peer_message(peer, "a", TEXT);
+	peer_start(peer, NULL);
+	cr_assert_eq(peer_list(peer), POP3_OK);
+	cr_assert_eq(server_count(peer->server, "CAPA"), 2, "before the login and after it");
+	sleep_ms(300);
+	peer->trace[0] = '\0';
+	cr_assert_eq(peer_fetch(peer, "a"), POP3_OK);
+	cr_assert_eq(server_count(peer->server, "CAPA"), 2, "capabilities are remembered");
+	cr_assert_eq(server_count(peer->server, "RESUMED"), 1, "the TLS session is resumed");
+	cr_assert_eq(server_count(peer->server, "LIST"), 1, "UIDL is enough");
+	peer_free(peer);
+}
+
+Test(link, what_was_remembered_is_forgotten_after_a_refusal)
+{
+	struct peer *peer = peer_new();
+
+	peer_start(peer, FAULTS("AUTH#2 reply -ERR [SYS/TEMP] that method is off\\r\\n"));
+	cr_assert_eq(peer_list(peer), POP3_OK);
+	cr_assert_eq(peer_list(peer), POP3_OK);
+	cr_assert_eq(server_count(peer->server, "CAPA"), 4);
+	peer_free(peer);
+}
+
 Test(link, a_listing_wants_a_session_of_its_own)
 {
 	struct peer *peer = peer_new();

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* What link.c (thread, queue, sessions, listings, commits) and requests.c (headers and bodies) share. */
+#pragma once
+#include <pthread.h>
+
+#include "pop3/link.h"
+
+/* One message of a FETCH or HEADERS, asked for. */
+struct flight {
+	struct link_job *job;
+	size_t i;
+	unsigned lost; /* sessions that broke under it */
+	struct flight *prev, *next;
+};
+
+struct link {
+	struct link_config config;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct link_job *queue, *headers; /* under lock */
+	bool stopping;                    /* under lock */
+	struct link_status status;        /* under lock */
+	/* The link thread's: */
+	struct session *session;
+	struct flight *flights; /* what is on the line, in its order */
+	struct flight *again;   /* what was, when the session broke: it goes first in the next one */
+	int64_t used_ms;        /* when the session was last used */
+	bool renew;             /* the session is to be left before the next job goes on */
+	bool no_top;            /* the server does not know TOP */
+	bool no_pipelining;     /* answers have been mixed up */
+	bool had_session;       /* there was one with messages, */
+	bool had_uids;          /* and its keys were unique-ids: all must be */
+	struct capa_memory capabilities;
+	int64_t refused_until_ms;
+	enum pop3_err refused_err;
+	struct pop3_why refused_why;
+};
+
+/* requests.c, all on the link's thread: */
+
+/* Works off FETCHes and HEADERS until there are none, or a LIST or COMMIT is due. */
+void link_run_requests(struct link *link);
+bool link_is_pipelined(const struct link *link);
+/* Ends pipelining for the mount, once and with one line in the log. */
+void link_stop_pipelining(struct link *link, const struct pop3_why *why);
+void flights_free(struct flight **flights);
+
+/* link.c, likewise: */
+
+void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next);
+void link_failed(struct link *link, const struct pop3_why *why); /* for --status */
+bool link_is_stopping(struct link *link);
+/* A session with its listing, tried twice; sizes: with LIST's sizes. */
+enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *why);
+void link_drop_session(struct link *link);
+bool link_is_loss(enum pop3_err err); /* a loss that a new session may repair */
+/* Takes a job off its list and ends it. */
+void link_finish(struct link *link, struct link_job **list, struct link_job *job, enum pop3_err err,
+		 const struct pop3_why *why);
+void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_why *why);
