@@ -111,7 +111,7 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 	end_fetch(message, !failed);
 	mailbox->hooks.fetched(mailbox->hooks.ctx, message, failed);
 	if (err == POP3_E_GONE)
-		mailbox_refresh(mailbox);
+		(void)mailbox_refresh(mailbox);
 	message_unref(message);
 	free(fetch);
 }

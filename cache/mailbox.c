@@ -72,11 +72,6 @@ void mailbox_facts(struct mailbox *mailbox, struct message *message, struct mess
 	envelope_times(facts_r->envelope, mailbox->started, &facts_r->mtime, &facts_r->ctime);
 }
 
-static void say(struct mailbox *mailbox, const char *text)
-{
-	mailbox->hooks.note(mailbox->hooks.ctx, text);
-}
-
 void mailbox_take_out_locked(struct mailbox *mailbox, struct message *message)
 {
 	HASH_DEL(mailbox->table, message);
@@ -142,6 +137,7 @@ static void end_refresh(struct refresh *refresh, int err, const struct pop3_why 
 	}
 	pthread_cond_broadcast(&mailbox->changed);
 	pthread_mutex_unlock(&mailbox->lock);
+	mailbox->hooks.refreshed(mailbox->hooks.ctx, err);
 	free_refresh(refresh);
 }
 
@@ -292,14 +288,12 @@ static void listing_done(struct link_job *job, enum pop3_err err, const struct p
 	}
 }
 
-void mailbox_refresh(struct mailbox *mailbox)
+int mailbox_refresh(struct mailbox *mailbox)
 {
 	struct refresh *refresh = calloc(1, sizeof(*refresh));
 
-	if (!refresh) {
-		say(mailbox, "no new listing: out of memory");
-		return;
-	}
+	if (!refresh)
+		return -ENOMEM;
 	refresh->mailbox = mailbox;
 	refresh->job = (struct link_job){ .kind = LINK_LIST, .listing = take_listing, .done = listing_done };
 	pthread_mutex_lock(&mailbox->lock);
@@ -307,9 +301,21 @@ void mailbox_refresh(struct mailbox *mailbox)
 		free(refresh);
 	} else {
 		mailbox->refreshing = true;
+		mailbox->asked_ms = transport_now_ms();
 		link_queue(mailbox->link, &refresh->job);
 	}
 	pthread_mutex_unlock(&mailbox->lock);
+	return 0;
+}
+
+int64_t mailbox_age_ms(struct mailbox *mailbox)
+{
+	int64_t age;
+
+	pthread_mutex_lock(&mailbox->lock);
+	age = transport_now_ms() - mailbox->asked_ms;
+	pthread_mutex_unlock(&mailbox->lock);
+	return age;
 }
 
 int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t done, size_t total), void *ctx,
@@ -317,7 +323,11 @@ int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t don
 {
 	int err;
 
-	mailbox_refresh(mailbox);
+	err = mailbox_refresh(mailbox);
+	if (err) {
+		pop3_fail(why, POP3_E_MEMORY, "out of memory");
+		return err;
+	}
 	pthread_mutex_lock(&mailbox->lock);
 	while (mailbox->refreshing && !mailbox->aborted) {
 		size_t done = mailbox->headers_done, total = mailbox->headers_total;

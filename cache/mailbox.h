@@ -20,6 +20,8 @@ struct mailbox_hooks {
 		       struct message *const *removed, size_t n_removed);
 	/* The size `was` shown and is exactly `now` from here on; the body is open in `fd` for the call. */
 	void (*sized)(void *ctx, struct message *message, uint64_t was, uint64_t now, int fd);
+	/* A listing that mailbox_refresh() asked for has come (0) or not (-errno). */
+	void (*refreshed)(void *ctx, int err);
 	/* A fetch has ended: mailbox_open() will succeed, or err (-errno). */
 	void (*fetched)(void *ctx, struct message *message, int err);
 	/* The commit of this ticket has ended: 0, or -errno where something was not deleted. */
@@ -54,6 +56,12 @@ __attribute__((warn_unused_result))
 int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t done, size_t total), void *ctx,
 		 struct pop3_why *why);
 void mailbox_abort(struct mailbox *mailbox);
+
+/* Asks for a new listing, unless one is under way: 0, and refreshed() follows in both cases. Or -ENOMEM. */
+int mailbox_refresh(struct mailbox *mailbox);
+
+/* Milliseconds since a listing was last asked for. */
+int64_t mailbox_age_ms(struct mailbox *mailbox);
 
 struct message *message_ref(struct message *message);
 void message_unref(struct message *message); /* takes NULL */

@@ -49,7 +49,7 @@ struct mailbox {
 	int load_err;
 	struct pop3_why load_why;
 	size_t headers_done, headers_total;
-	int64_t listed_time;
+	int64_t listed_time, asked_ms; /* since the epoch, s; by CLOCK_MONOTONIC */
 
 	size_t pending, cached;
 	uint64_t cached_octets;
@@ -57,9 +57,6 @@ struct mailbox {
 	uint64_t ticket; /* of the newest commit that was started */
 	struct commit_report report;
 };
-
-/* Asks for a new listing, unless one is under way. */
-void mailbox_refresh(struct mailbox *mailbox);
 
 /* Takes a message out of the table, under lock; the caller gets the table's reference. */
 void mailbox_take_out_locked(struct mailbox *mailbox, struct message *message);

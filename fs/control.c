@@ -166,6 +166,23 @@ int control_unmount(const char *mountpoint)
 	return status;
 }
 
+int control_refresh(const char *mountpoint)
+{
+	char value[VALUE_MAX];
+	bool dead;
+	int dir = open_mount(mountpoint, &dead), err;
+
+	if (dir < 0)
+		return 1;
+	err = ioctl(dir, CONTROL_REFRESH) == 0 ? 0 : errno;
+	if (err)
+		complain(mountpoint, attribute(dir, "user.pop3.last-error", value)[0] ? value : strerror(err));
+	else
+		printf("%s messages\n", attribute(dir, "user.pop3.messages", value));
+	close(dir);
+	return err ? 1 : 0;
+}
+
 int control_status(const char *mountpoint)
 {
 	static const struct {

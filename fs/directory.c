@@ -6,22 +6,22 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
+#include "fs/control.h"
 #include "fs/fs.h"
+
+/* The longest that opening a directory waits for a new listing. */
+#define REFRESH_WAIT_MS 2000
 
 /* "." and ".." stand before the messages. */
 #define DOTS 2
 
-void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* Answers an opendir with the listing as it is now. */
+static void reply_opendir(struct fs *fs, fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct fs *fs = fuse_req_userdata(req);
-	struct tree_listing *listing;
+	struct tree_listing *listing = tree_list(fs->tree, ino);
 
-	if (ino != TREE_ROOT && ino != TREE_DELETED) {
-		fuse_reply_err(req, ENOTDIR);
-		return;
-	}
-	listing = tree_list(fs->tree, ino);
 	if (!listing) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -29,6 +29,84 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->fh = (uint64_t)(uintptr_t)listing;
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		tree_list_free(listing);
+}
+
+/* An old listing is renewed; one that is being renewed is waited for. */
+static int start_opendir(void *ctx, uint64_t *ino_r)
+{
+	struct fs *fs = ctx;
+
+	*ino_r = TREE_ROOT;
+	if (mailbox_age_ms(fs->mailbox) < fs->refresh_ms || mailbox_refresh(fs->mailbox) != 0)
+		return 0;
+	return -EINPROGRESS;
+}
+
+void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	int status = 0;
+
+	if (ino != TREE_ROOT && ino != TREE_DELETED)
+		status = -ENOTDIR;
+	else if (ino == TREE_ROOT)
+		status = wait_begin(fs->waits, req, WAIT_OPENDIR, fi, REFRESH_WAIT_MS, start_opendir, fs);
+	if (status == 0)
+		reply_opendir(fs, req, ino, fi);
+	else if (status != -EINPROGRESS)
+		fuse_reply_err(req, -status);
+}
+
+/* The known listing has to do, while the new one is still on its way. */
+void fs_expired(void *ctx, struct wait *wait)
+{
+	reply_opendir(ctx, wait->req, wait->id, &wait->fi);
+	free(wait);
+}
+
+static int start_refresh(void *ctx, uint64_t *id_r)
+{
+	struct fs *fs = ctx;
+
+	int err = mailbox_refresh(fs->mailbox);
+
+	*id_r = 0;
+	return err ? err : -EINPROGRESS;
+}
+
+void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
+	      const void *in, size_t in_size, size_t out_size)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	int status = -ENOTTY;
+
+	(void)arg, (void)flags, (void)in, (void)in_size, (void)out_size;
+	if (ino == TREE_ROOT && cmd == CONTROL_REFRESH)
+		status = wait_begin(fs->waits, req, WAIT_REFRESH, fi, 0, start_refresh, fs);
+	if (status != -EINPROGRESS)
+		fuse_reply_err(req, -status);
+}
+
+void fs_refreshed(void *ctx, int err)
+{
+	struct fs *fs = ctx;
+	struct wait *taken, *wait;
+
+	taken = wait_take(fs->waits, WAIT_OPENDIR, WAIT_ANY_ID);
+	while ((wait = taken)) {
+		DL_DELETE(taken, wait);
+		reply_opendir(fs, wait->req, wait->id, &wait->fi);
+		free(wait);
+	}
+	taken = wait_take(fs->waits, WAIT_REFRESH, WAIT_ANY_ID);
+	while ((wait = taken)) {
+		DL_DELETE(taken, wait);
+		if (err)
+			fuse_reply_err(wait->req, -err);
+		else
+			fuse_reply_ioctl(wait->req, 0, NULL, 0);
+		free(wait);
+	}
 }
 
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -127,7 +205,7 @@ static int start_commit(void *ctx, uint64_t *ticket_r)
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	int status = wait_begin(fs->waits, req, WAIT_COMMIT, fi, start_commit, fs);
+	int status = wait_begin(fs->waits, req, WAIT_COMMIT, fi, 0, start_commit, fs);
 
 	(void)ino, (void)datasync;
 	if (status != -EINPROGRESS)

@@ -50,7 +50,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EROFS);
 		return;
 	}
-	fd = wait_begin(fs->waits, req, WAIT_BODY, fi, start_open, &open);
+	fd = wait_begin(fs->waits, req, WAIT_BODY, fi, 0, start_open, &open);
 	message_unref(open.message);
 	if (fd >= 0)
 		reply_open(req, fi, fd);

@@ -29,7 +29,7 @@ struct fs {
 	gid_t gid;
 	mode_t umask;
 	const char *server, *user; /* for the extended attributes of the root */
-	int64_t started;
+	int refresh_ms; /* age of a listing from which it is renewed when the root is opened */
 };
 
 /* The operations; their userdata is a struct fs. */
@@ -49,6 +49,10 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
+	      const void *in, size_t in_size, size_t out_size);
+void fs_refreshed(void *ctx, int err);
+void fs_expired(void *ctx, struct wait *wait);
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 /* fs/file.c */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

@@ -19,6 +19,8 @@ static int run(const struct options *options)
 		return control_unmount(options->mountpoint);
 	case COMMAND_COMMIT:
 		return control_commit(options->mountpoint);
+	case COMMAND_REFRESH:
+		return control_refresh(options->mountpoint);
 	case COMMAND_STATUS:
 		return control_status(options->mountpoint);
 	case COMMAND_HELP:

@@ -197,7 +197,8 @@ static bool prepare(struct daemon *daemon, struct pop3_why *why)
 	fs->umask = options->umask;
 	fs->server = daemon->server;
 	fs->user = options->user;
-	fs->waits = wait_new();
+	fs->refresh_ms = options->refresh_ms;
+	fs->waits = wait_new(fs_expired, fs);
 	if (!fs->waits) {
 		pop3_fail(why, POP3_E_MEMORY, "out of memory");
 		return false;
@@ -299,12 +300,12 @@ static void clean_up(struct daemon *daemon)
 
 	if (fs->mailbox)
 		mailbox_stop(fs->mailbox);
+	wait_free(fs->waits);
 	notify_free(atomic_load(&fs->notify));
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	tree_free(fs->tree);
 	mailbox_free(fs->mailbox);
-	wait_free(fs->waits);
 	tls_free(daemon->tls);
 	secret_source_close(&daemon->secret);
 }

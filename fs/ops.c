@@ -246,6 +246,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.readdirplus = fs_readdirplus,
 	.releasedir = fs_releasedir,
 	.fsyncdir = fs_fsyncdir,
+	.ioctl = fs_ioctl,
 	.statfs = fs_statfs,
 	.setxattr = fs_setxattr,
 	.getxattr = fs_getxattr,
@@ -301,6 +302,7 @@ static void on_note(void *ctx, const char *text)
 struct mailbox_hooks fs_hooks(struct fs *fs)
 {
 	return (struct mailbox_hooks){ .listed = on_listed,
+				       .refreshed = fs_refreshed,
 				       .sized = fs_sized,
 				       .fetched = fs_fetched,
 				       .committed = on_committed,

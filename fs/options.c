@@ -16,6 +16,7 @@
 #define DEFAULT_PATH "%Y-%m-%d_%H%M_%f_%s"
 #define DEFAULT_TIMEOUT_MS 30000
 #define DEFAULT_IDLE_MS 30000
+#define DEFAULT_REFRESH_MS 60000
 #define PORT_TLS 995
 #define PORT_STLS 110
 
@@ -148,6 +149,7 @@ static const struct option_row {
 	{ "tls_key", "FILE", "its key (PEM; default: in tls_cert)", set_path, FIELD(tls_key) },
 	{ "timeout", "SECONDS", "longest wait for one reply (30)", set_seconds, FIELD(timeout_ms) },
 	{ "idle", "SECONDS", "end a session that is not used for this long (30)", set_seconds, FIELD(idle_ms) },
+	{ "refresh", "SECONDS", "age from which opening the directory looks for new mail (60)", set_seconds, FIELD(refresh_ms) },
 	{ "pipelining", "MODE", "auto, on or off: several commands on the way at once (auto)", set_pipelining, 0 },
 	{ "cache_dir", "DIR", "where bodies are kept while mounted ($XDG_CACHE_HOME/pop3fs)", set_path, FIELD(cache_dir) },
 	{ "path", "TEMPLATE", "file names (" DEFAULT_PATH ")", set_template, FIELD(path) },
@@ -381,11 +383,11 @@ static bool read_source(struct options *options, const char *lists[], size_t n_l
 	return ok;
 }
 
-enum { LONG_UNMOUNT = 256, LONG_COMMIT, LONG_STATUS };
+enum { LONG_UNMOUNT = 256, LONG_COMMIT, LONG_REFRESH, LONG_STATUS };
 
 static const struct option long_options[] = {
 	{ "unmount", no_argument, NULL, LONG_UNMOUNT }, { "commit", no_argument, NULL, LONG_COMMIT },
-	{ "status", no_argument, NULL, LONG_STATUS },   { "help", no_argument, NULL, 'h' },
+	{ "refresh", no_argument, NULL, LONG_REFRESH }, { "status", no_argument, NULL, LONG_STATUS },   { "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },          { 0 },
 };
 
@@ -414,6 +416,7 @@ bool options_read(int argc, char **argv, struct options *options_r, struct pop3_
 
 	*options_r = (struct options){ .timeout_ms = DEFAULT_TIMEOUT_MS,
 				       .idle_ms = DEFAULT_IDLE_MS,
+				       .refresh_ms = DEFAULT_REFRESH_MS,
 				       .uid = getuid(),
 				       .gid = getgid(),
 				       .umask = 077,
@@ -444,6 +447,9 @@ bool options_read(int argc, char **argv, struct options *options_r, struct pop3_
 			break;
 		case LONG_COMMIT:
 			options_r->command = COMMAND_COMMIT;
+			break;
+		case LONG_REFRESH:
+			options_r->command = COMMAND_REFRESH;
 			break;
 		case LONG_STATUS:
 			options_r->command = COMMAND_STATUS;
@@ -485,6 +491,7 @@ void options_print_help(void)
 	printf("usage: pop3fs [-df] [-o OPTION[,OPTION...]] SOURCE MOUNTPOINT\n"
 	       "       pop3fs --unmount MOUNTPOINT   commit the deletions, unmount, report\n"
 	       "       pop3fs --commit MOUNTPOINT    delete on the server now, stay mounted\n"
+	       "       pop3fs --refresh MOUNTPOINT   look for new mail now\n"
 	       "       pop3fs --status MOUNTPOINT    server, TLS, messages, pending deletions\n"
 	       "       pop3fs --help | --version\n"
 	       "\n"

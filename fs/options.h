@@ -14,6 +14,7 @@ enum command {
 	COMMAND_MOUNT,
 	COMMAND_UNMOUNT,
 	COMMAND_COMMIT,
+	COMMAND_REFRESH,
 	COMMAND_STATUS,
 	COMMAND_HELP,
 	COMMAND_VERSION,
@@ -30,7 +31,7 @@ struct options {
 	char *path, *cache_dir;
 	char *fuse; /* what is left for libfuse: "ro,allow_other"; NULL: nothing */
 	enum auth_method auth;
-	int timeout_ms, idle_ms;
+	int timeout_ms, idle_ms, refresh_ms;
 	enum link_pipelining pipelining;
 	bool crlf;
 	uid_t uid;

@@ -176,6 +176,7 @@ static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why
 		}
 		if (err)
 			return err;
+		link->login_ms = transport_now_ms();
 		set_connected(link, true);
 	}
 	err = session_list(link->session, sizes, &listing, why);
@@ -236,11 +237,28 @@ void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_wh
 	fail_list(link, &link->headers, err, why);
 }
 
+/* A login that nobody waits for keeps to the delay that the server announced (S2). */
+static bool login_is_too_soon(const struct link *link, struct pop3_why *why)
+{
+	int64_t delay_s = link->capabilities.known ? link->capabilities.after.login_delay : 0;
+	int64_t since_s = (transport_now_ms() - link->login_ms) / 1000;
+
+	if (delay_s == 0 || since_s >= delay_s)
+		return false;
+	pop3_fail(why, POP3_E_LOGIN_DELAY, "the server wants %lld s between logins, %lld are left", (long long)delay_s,
+		  (long long)(delay_s - since_s));
+	return true;
+}
+
 static void run_list(struct link *link, struct link_job *job)
 {
 	struct pop3_why why = { "" };
 	enum pop3_err err;
 
+	if (login_is_too_soon(link, &why)) {
+		link_finish(link, &link->queue, job, POP3_E_LOGIN_DELAY, &why);
+		return;
+	}
 	link->renew = link->session && !session_is_identity(link->session);
 	err = link_need_session(link, true, &why);
 	if (err == POP3_E_TIMEOUT || err == POP3_E_UNREACHABLE) {

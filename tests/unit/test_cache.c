@@ -74,9 +74,18 @@ struct box {
 	size_t count, removed;
 	uint64_t ticket, sized_was, sized_now;
 	int fetched_err, committed_err;
-	bool fetched, committed;
+	bool fetched, committed, refreshed;
+	int refreshed_err;
 	char note[700];
 };
+
+static void wake(struct box *box, bool *flag)
+{
+	pthread_mutex_lock(&box->peer->lock);
+	*flag = true;
+	pthread_cond_signal(&box->peer->ended);
+	pthread_mutex_unlock(&box->peer->lock);
+}
 
 static void on_listed(void *ctx, struct message *const *added, size_t n_added, struct message *const *removed,
 		      size_t n_removed)
@@ -94,6 +103,14 @@ static void on_listed(void *ctx, struct message *const *added, size_t n_added, s
 	box->removed += n_removed;
 }
 
+static void on_refreshed(void *ctx, int err)
+{
+	struct box *box = ctx;
+
+	box->refreshed_err = err;
+	wake(box, &box->refreshed);
+}
+
 static void on_sized(void *ctx, struct message *message, uint64_t was, uint64_t now, int fd)
 {
 	struct box *box = ctx;
@@ -103,14 +120,6 @@ static void on_sized(void *ctx, struct message *message, uint64_t was, uint64_t 
 	box->sized_was = was;
 	box->sized_now = now;
 	cr_assert(fstat(fd, &st) == 0 && (uint64_t)st.st_size == now);
-}
-
-static void wake(struct box *box, bool *flag)
-{
-	pthread_mutex_lock(&box->peer->lock);
-	*flag = true;
-	pthread_cond_signal(&box->peer->ended);
-	pthread_mutex_unlock(&box->peer->lock);
 }
 
 static void wait_for(struct box *box, bool *flag)
@@ -165,7 +174,7 @@ static struct box *box_new(const char *const *faults)
 	config = (struct mailbox_config){ .account = peer->config.account,
 					  .idle_ms = 30000,
 					  .cache_dir = peer->dir,
-					  .hooks = { on_listed, on_sized, on_fetched, on_committed, on_note, box } };
+					  .hooks = { on_listed, on_sized, on_refreshed, on_fetched, on_committed, on_note, box } };
 	cr_assert_eq(mailbox_new(&config, &box->mailbox, &peer->why), 0, "%s", peer->why.text);
 	box->tree = tree_new("%Y-%m-%d_%H%M_%f_%s", box->mailbox);
 	return box;
@@ -356,6 +365,23 @@ Test(mailbox, s17_a_vanished_message_leaves_the_list)
 	for (int i = 0; i < 100 && box->removed == 0; i++)
 		usleep(20000);
 	cr_assert_eq(box->removed, 1);
+	box_free(box);
+}
+
+Test(mailbox, new_mail_comes_with_a_new_listing)
+{
+	struct box *box = box_loaded(FAULTS("UIDL#3 drop 9", "UIDL#4 drop 9"));
+
+	box->refreshed = false;
+	peer_message(box->peer, "m9", "Subject: new\n\n");
+	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	wait_for(box, &box->refreshed);
+	cr_assert(box->refreshed_err == 0 && box->count == 5 && box->removed == 0);
+	cr_assert_lt(mailbox_age_ms(box->mailbox), 5000);
+	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	wait_for(box, &box->refreshed);
+	cr_assert(box->refreshed_err == -EIO && box->removed == 0, "L6: a listing that breaks off changes nothing");
+	cr_assert_eq(server_count(box->peer->server, "TOP"), 5, "no header twice");
 	box_free(box);
 }
 

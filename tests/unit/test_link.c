@@ -278,6 +278,22 @@ Test(link, a_listing_wants_a_session_of_its_own)
 	peer_free(peer);
 }
 
+Test(link, s2_a_listing_keeps_to_the_login_delay)
+{
+	struct peer *peer = peer_new();
+
+	peer->config.idle_ms = 50;
+	peer->server_config.capa = "UIDL\nTOP\nLOGIN-DELAY 300\nSASL PLAIN\n";
+	peer_message(peer, "a", TEXT);
+	peer_start(peer, NULL);
+	cr_assert_eq(peer_list(peer), POP3_OK);
+	cr_assert_eq(peer_list(peer), POP3_E_LOGIN_DELAY);
+	sleep_ms(300);
+	cr_assert_eq(peer_fetch(peer, "a"), POP3_OK, "a reader does not wait for it");
+	cr_assert_eq(server_count(peer->server, "GREETING"), 2);
+	peer_free(peer);
+}
+
 Test(link, idle_session_is_ended)
 {
 	struct peer *peer = peer_new();

@@ -313,7 +313,7 @@ Test(options, bad_ones_are_named)
 		{ "eol=cr", "eol=cr" },         { "umask=999", "umask=999" },     { "uid=root", "uid=root" },
 		{ "path=a/b", "path=a/b" },     { "path=%q", "path=%q" },         { "user=", "user=" },
 		{ "tls_ca=", "tls_ca=" },       { "password_file=a,password_command=b", "password_file=" },
-		{ "refresh=1", "refresh" },
+		{ "refresh=x", "refresh=x" },
 	};
 	struct options options;
 	struct pop3_why why;
