@@ -42,6 +42,10 @@ $(BUILD)/pop3-server: $(BUILD)/tests/server/main.o $(SERVER)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/relay: $(BUILD)/tests/bench/relay.o
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+
 $(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
@@ -81,7 +85,7 @@ e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat
 
 bench:
 	@tests/install-packages build test servers
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/relay
 	@BUILD=$(BUILD) tests/bench/run
 
 lint:

@@ -83,6 +83,7 @@ static void end_fetch(struct message *message, bool present)
 
 	pthread_mutex_lock(&mailbox->lock);
 	message->body = present ? BODY_PRESENT : BODY_ABSENT;
+	message->fetch = NULL;
 	if (present && message->state != MESSAGE_REMOVED) {
 		mailbox->cached++;
 		mailbox->cached_octets += message->octets;
@@ -117,7 +118,7 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 }
 
 /* Queues a fetch; the message is marked as being fetched. */
-static int begin_fetch_locked(struct message *message)
+static int begin_fetch_locked(struct message *message, bool ahead)
 {
 	struct fetch *fetch = calloc(1, sizeof(*fetch));
 
@@ -127,11 +128,14 @@ static int begin_fetch_locked(struct message *message)
 	fetch->writer.fd = -1;
 	fetch->job = (struct link_job){ .kind = LINK_FETCH,
 					.count = 1,
+					.ahead = ahead,
+					.octets = message->listed,
 					.key = fetch_key,
 					.begin = fetch_begin,
 					.data = fetch_data,
 					.done = fetch_done };
 	message->body = BODY_FETCHING;
+	message->fetch = &fetch->job;
 	link_queue(message->mailbox->link, &fetch->job);
 	return -EINPROGRESS;
 }
@@ -149,8 +153,26 @@ int mailbox_open(struct mailbox *mailbox, struct message *message)
 			mailbox->cached_octets -= message->octets;
 		}
 	}
+	if (message->body == BODY_FETCHING)
+		link_promote(mailbox->link, message->fetch);
 	if (message->body == BODY_ABSENT)
-		fd = begin_fetch_locked(message);
+		fd = begin_fetch_locked(message, false);
+	if (message->unused) {
+		message->unused = false;
+		mailbox->unused--;
+	}
 	pthread_mutex_unlock(&mailbox->lock);
 	return fd;
+}
+
+void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message)
+{
+	pthread_mutex_lock(&mailbox->lock);
+	if (message->body == BODY_ABSENT && message->state == MESSAGE_SHOWN &&
+	    begin_fetch_locked(message, true) == -EINPROGRESS) {
+		message->unused = true;
+		mailbox->ahead++;
+		mailbox->unused++;
+	}
+	pthread_mutex_unlock(&mailbox->lock);
 }

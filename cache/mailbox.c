@@ -434,6 +434,8 @@ void mailbox_status(struct mailbox *mailbox, struct mailbox_status *status_r)
 	}
 	status_r->pending = mailbox->pending;
 	status_r->cached = mailbox->cached;
+	status_r->ahead = mailbox->ahead;
+	status_r->unused = mailbox->unused;
 	status_r->cached_octets = mailbox->cached_octets;
 	status_r->listed = mailbox->listed_time;
 	status_r->commit = mailbox->report;

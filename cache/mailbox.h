@@ -84,6 +84,9 @@ void mailbox_facts(struct mailbox *mailbox, struct message *message, struct mess
 __attribute__((warn_unused_result))
 int mailbox_open(struct mailbox *mailbox, struct message *message);
 
+/* Fetches the body, if it is not there, behind all that is waited for; fetched() follows if so. */
+void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message);
+
 /* Marks for deletion at the next commit; -ENOENT where it is so already. No network. */
 __attribute__((warn_unused_result))
 int mailbox_delete(struct mailbox *mailbox, struct message *message);
@@ -111,6 +114,7 @@ void mailbox_settle(struct mailbox *mailbox, int64_t fresh_s, struct commit_repo
 
 struct mailbox_status {
 	size_t messages, pending, cached;
+	size_t ahead, unused; /* bodies fetched ahead so far, and those that nobody has opened since */
 	uint64_t octets, cached_octets;
 	int64_t listed; /* when the newest listing came */
 	struct commit_report commit;

@@ -29,6 +29,8 @@ struct message {
 	enum message_state state;
 	enum body_state body;
 	bool exact, in_commit;
+	bool unused; /* fetched ahead and not opened yet */
+	struct link_job *fetch; /* while the body is BODY_FETCHING */
 	bool seen; /* by the listing that is being taken in */
 	uint64_t octets;
 	struct envelope *envelope; /* set once */
@@ -51,7 +53,7 @@ struct mailbox {
 	size_t headers_done, headers_total;
 	int64_t listed_time, asked_ms; /* since the epoch, s; by CLOCK_MONOTONIC */
 
-	size_t pending, cached;
+	size_t pending, cached, ahead, unused;
 	uint64_t cached_octets;
 	bool committing, commit_again;
 	uint64_t ticket; /* of the newest commit that was started */

@@ -194,6 +194,7 @@ int control_status(const char *mountpoint)
 		{ "messages", "user.pop3.messages" },
 		{ "to be deleted", "user.pop3.pending" },
 		{ "fetched", "user.pop3.cached" },
+		{ "fetched ahead", "user.pop3.ahead" },
 		{ "listed", "user.pop3.listed" },
 		{ "last commit", "user.pop3.last-commit" },
 		{ "last error", "user.pop3.last-error" },

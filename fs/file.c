@@ -51,6 +51,8 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fd = wait_begin(fs->waits, req, WAIT_BODY, fi, 0, start_open, &open);
+	if (fs->readahead && (fd >= 0 || fd == -EINPROGRESS))
+		readahead_opened(fs->readahead, open.message);
 	message_unref(open.message);
 	if (fd >= 0)
 		reply_open(req, fi, fd);

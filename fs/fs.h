@@ -16,6 +16,7 @@
 
 #include "cache/mailbox.h"
 #include "fs/notify.h"
+#include "fs/readahead.h"
 #include "fs/tree.h"
 #include "fs/wait.h"
 
@@ -29,6 +30,8 @@ struct fs {
 	gid_t gid;
 	mode_t umask;
 	const char *server, *user; /* for the extended attributes of the root */
+	struct readahead *readahead; /* NULL: prefetch=off */
+	bool fetch_all;              /* prefetch=all */
 	int refresh_ms; /* age of a listing from which it is renewed when the root is opened */
 };
 

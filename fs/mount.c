@@ -208,6 +208,9 @@ static bool prepare(struct daemon *daemon, struct pop3_why *why)
 	if (!open_mailbox(daemon, why))
 		return false;
 	fs->tree = tree_new(options->path, fs->mailbox);
+	fs->fetch_all = options->prefetch == PREFETCH_ALL;
+	if (fs->tree && options->prefetch != PREFETCH_OFF)
+		fs->readahead = readahead_new(fs->tree, fs->mailbox);
 	if (!fs->tree)
 		pop3_fail(why, POP3_E_MEMORY, "out of memory");
 	return fs->tree != NULL;
@@ -304,6 +307,7 @@ static void clean_up(struct daemon *daemon)
 	notify_free(atomic_load(&fs->notify));
 	if (fs->session)
 		fuse_session_destroy(fs->session);
+	readahead_free(fs->readahead);
 	tree_free(fs->tree);
 	mailbox_free(fs->mailbox);
 	tls_free(daemon->tls);

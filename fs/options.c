@@ -92,6 +92,20 @@ static const char *set_pipelining(struct options *options, const char *value, si
 	return NULL;
 }
 
+static const char *set_prefetch(struct options *options, const char *value, size_t offset)
+{
+	(void)offset;
+	if (strcmp(value, "auto") == 0)
+		options->prefetch = PREFETCH_AUTO;
+	else if (strcmp(value, "all") == 0)
+		options->prefetch = PREFETCH_ALL;
+	else if (strcmp(value, "off") == 0)
+		options->prefetch = PREFETCH_OFF;
+	else
+		return "it takes auto, all or off";
+	return NULL;
+}
+
 static const char *set_eol(struct options *options, const char *value, size_t offset)
 {
 	(void)offset;
@@ -150,6 +164,7 @@ static const struct option_row {
 	{ "timeout", "SECONDS", "longest wait for one reply (30)", set_seconds, FIELD(timeout_ms) },
 	{ "idle", "SECONDS", "end a session that is not used for this long (30)", set_seconds, FIELD(idle_ms) },
 	{ "refresh", "SECONDS", "age from which opening the directory looks for new mail (60)", set_seconds, FIELD(refresh_ms) },
+	{ "prefetch", "MODE", "auto reads ahead, all downloads everything, off (auto)", set_prefetch, 0 },
 	{ "pipelining", "MODE", "auto, on or off: several commands on the way at once (auto)", set_pipelining, 0 },
 	{ "cache_dir", "DIR", "where bodies are kept while mounted ($XDG_CACHE_HOME/pop3fs)", set_path, FIELD(cache_dir) },
 	{ "path", "TEMPLATE", "file names (" DEFAULT_PATH ")", set_template, FIELD(path) },

@@ -321,6 +321,21 @@ void tree_list_free(struct tree_listing *listing)
 	pthread_mutex_unlock(&tree->lock);
 }
 
+bool tree_list_find(const struct tree_listing *listing, const struct message *message, size_t *place_r)
+{
+	struct node *node, *const *found = NULL;
+
+	pthread_mutex_lock(&listing->tree->lock);
+	node = find_ino_locked(listing->tree, message_ino(message));
+	if (node && listing->count > 0)
+		found = bsearch(&node, listing->nodes, listing->count, sizeof(struct node *), compare_names);
+	pthread_mutex_unlock(&listing->tree->lock);
+	if (!found || node_message(*found) != message)
+		return false;
+	*place_r = (size_t)(found - listing->nodes);
+	return true;
+}
+
 const char *node_name(const struct node *node)
 {
 	return node->name;

@@ -56,6 +56,8 @@ struct tree_listing {
 };
 struct tree_listing *tree_list(struct tree *tree, uint64_t dir);
 void tree_list_free(struct tree_listing *listing);
+/* The place of a message in a listing; false: it is not in it. */
+bool tree_list_find(const struct tree_listing *listing, const struct message *message, size_t *place_r);
 const char *node_name(const struct node *node);
 struct message *node_message(const struct node *node); /* without a reference: the node has one */
 void tree_count(struct tree *tree, struct node *node); /* a lookup count, for READDIRPLUS */

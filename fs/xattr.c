@@ -177,6 +177,15 @@ static int root_cached(struct fs *fs, struct message *message, char *value, size
 			    (unsigned long long)status.cached_octets), size);
 }
 
+static int root_ahead(struct fs *fs, struct message *message, char *value, size_t size)
+{
+	struct mailbox_status status;
+
+	(void)message;
+	mailbox_status(fs->mailbox, &status);
+	return fit(snprintf(value, size, "%zu (%zu not opened since)", status.ahead, status.unused), size);
+}
+
 static int root_listed(struct fs *fs, struct message *message, char *value, size_t size)
 {
 	struct mailbox_status status;
@@ -230,7 +239,7 @@ static const struct attribute root_attributes[] = {
 	{ "user.pop3.server", root_server },   { "user.pop3.user", root_user },
 	{ "user.pop3.session", root_session }, { "user.pop3.messages", root_messages },
 	{ "user.pop3.pending", root_pending }, { "user.pop3.cached", root_cached },
-	{ "user.pop3.listed", root_listed },   { "user.pop3.last-commit", root_commit },
+	{ "user.pop3.ahead", root_ahead },     { "user.pop3.listed", root_listed },   { "user.pop3.last-commit", root_commit },
 	{ "user.pop3.last-error", root_last_error }, { "user.pop3.pid", root_pid },
 	{ "user.pop3.version", root_version },
 };

@@ -3,7 +3,7 @@
  * THE LINK'S THREAD owns the session and everything below it; nothing else touches the network. Other
  * threads reach it through the queue, under `lock`, which is never held across I/O or a callback.
  *
- * Jobs run in the order of the queue; headers yield to every other job between two messages. FETCH and
+ * Jobs run in the order of the queue; then what is fetched ahead of its readers, then headers. FETCH and
  * HEADERS share a session run, which ends when a LIST or a COMMIT is due. A flight is one message on the
  * line. When the session breaks, all flights are flown again in the next one; the second break under the
  * same message fails it. Answers that make no sense under pipelining end it for the mount, and everything on
@@ -205,11 +205,20 @@ enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *
 	return need_session(link, sizes, why);
 }
 
-void link_finish(struct link *link, struct link_job **list, struct link_job *job, enum pop3_err err,
-		   const struct pop3_why *why)
+static struct link_job **list_of(struct link *link, const struct link_job *job)
 {
+	return job->kind == LINK_HEADERS ? &link->headers : job->ahead ? &link->ahead : &link->queue;
+}
+
+void link_finish(struct link *link, struct link_job *job, enum pop3_err err, const struct pop3_why *why)
+{
+	struct link_job **list;
+
 	pthread_mutex_lock(&link->lock);
+	list = list_of(link, job);
 	DL_DELETE(*list, job);
+	if (job->ahead && job->given)
+		link->ahead_octets -= job->octets;
 	pthread_mutex_unlock(&link->lock);
 	job->done(job, err, why);
 }
@@ -221,6 +230,8 @@ static void fail_list(struct link *link, struct link_job **list, enum pop3_err e
 	pthread_mutex_lock(&link->lock);
 	taken = *list;
 	*list = NULL;
+	if (list == &link->ahead)
+		link->ahead_octets = 0;
 	pthread_mutex_unlock(&link->lock);
 	while ((job = taken)) {
 		DL_DELETE(taken, job);
@@ -234,6 +245,7 @@ void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_wh
 	flights_free(&link->again);
 	link_failed(link, why);
 	fail_list(link, &link->queue, err, why);
+	fail_list(link, &link->ahead, err, why);
 	fail_list(link, &link->headers, err, why);
 }
 
@@ -256,7 +268,7 @@ static void run_list(struct link *link, struct link_job *job)
 	enum pop3_err err;
 
 	if (login_is_too_soon(link, &why)) {
-		link_finish(link, &link->queue, job, POP3_E_LOGIN_DELAY, &why);
+		link_finish(link, job, POP3_E_LOGIN_DELAY, &why);
 		return;
 	}
 	link->renew = link->session && !session_is_identity(link->session);
@@ -269,7 +281,7 @@ static void run_list(struct link *link, struct link_job *job)
 		link_failed(link, &why);
 	else
 		job->listing(job, session_listing(link->session));
-	link_finish(link, &link->queue, job, err, &why);
+	link_finish(link, job, err, &why);
 }
 
 /* Deletes in the session that there is; where QUIT would have a second meaning (S5), in one of its own. */
@@ -322,7 +334,12 @@ static void run_commit(struct link *link, struct link_job *job)
 	if (err && is_open(job) && !need_session(link, false, &ignored) &&
 	    commit_compare(job->deletions, job->count, session_listing(link->session)) == 0)
 		err = POP3_OK;
-	link_finish(link, &link->queue, job, err, &why);
+	link_finish(link, job, err, &why);
+}
+
+static struct link_job *first_job_locked(const struct link *link)
+{
+	return link->queue ? link->queue : link->ahead ? link->ahead : link->headers;
 }
 
 /* Waits for a job; ends an idle session meanwhile. NULL: the link ends. */
@@ -332,7 +349,7 @@ static struct link_job *wait_for_job(struct link *link)
 	bool expired = false;
 
 	pthread_mutex_lock(&link->lock);
-	while (!link->stopping && !(job = link->queue ? link->queue : link->headers)) {
+	while (!link->stopping && !(job = first_job_locked(link))) {
 		struct timespec until;
 
 		if (!link->session || session_is_identity(link->session)) {
@@ -341,7 +358,7 @@ static struct link_job *wait_for_job(struct link *link)
 		}
 		until = deadline_after(link->used_ms + link->config.idle_ms - transport_now_ms());
 		if (pthread_cond_timedwait(&link->wake, &link->lock, &until) == ETIMEDOUT)
-			expired = !link->queue && !link->headers;
+			expired = !first_job_locked(link);
 		if (expired) {
 			pthread_mutex_unlock(&link->lock);
 			hang_up(link);
@@ -418,13 +435,23 @@ void link_free(struct link *link)
 
 void link_queue(struct link *link, struct link_job *job)
 {
+	struct link_job **list = list_of(link, job);
+
 	job->given = job->finished = 0;
 	pthread_mutex_lock(&link->lock);
-	if (job->kind == LINK_HEADERS)
-		DL_APPEND(link->headers, job);
-	else
-		DL_APPEND(link->queue, job);
+	DL_APPEND(*list, job);
 	pthread_cond_signal(&link->wake);
+	pthread_mutex_unlock(&link->lock);
+}
+
+void link_promote(struct link *link, struct link_job *job)
+{
+	pthread_mutex_lock(&link->lock);
+	if (job->ahead && job->given == 0) { /* else it is on its way, or was promoted before */
+		DL_DELETE(link->ahead, job);
+		job->ahead = false;
+		DL_APPEND(link->queue, job);
+	}
 	pthread_mutex_unlock(&link->lock);
 }
 

@@ -35,13 +35,16 @@ void link_free(struct link *link);
 enum link_kind {
 	LINK_LIST,    /* a new listing, from a session that begins now */
 	LINK_HEADERS, /* the headers of `count` messages, when nothing else is wanted */
-	LINK_FETCH,   /* one message */
+	LINK_FETCH,   /* one message; `ahead`: nobody waits for it yet */
 	LINK_COMMIT,  /* delete `count` messages */
 };
 
 struct link_job {
 	enum link_kind kind;
 	size_t count;
+	/* FETCH: goes behind all that is waited for, and is bounded by POP3_MAX_AHEAD of its LIST octets. */
+	bool ahead;
+	uint64_t octets;
 	/* HEADERS, FETCH: the key of a message, while the job lives. */
 	const char *(*key)(struct link_job *job, size_t i);
 	/* HEADERS, FETCH: octets of message i follow, from its first one (again, after a repair). 0 or -errno. */
@@ -63,6 +66,9 @@ struct link_job {
 
 /* Adds to the queue. Any thread. */
 void link_queue(struct link *link, struct link_job *job);
+
+/* Somebody waits for a FETCH that was queued `ahead`. Any thread, while the job lives. */
+void link_promote(struct link *link, struct link_job *job);
 
 struct link_status {
 	bool connected;

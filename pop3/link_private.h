@@ -18,9 +18,11 @@ struct link {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct link_job *queue, *headers; /* under lock */
-	bool stopping;                    /* under lock */
-	struct link_status status;        /* under lock */
+	/* Under lock: */
+	struct link_job *queue, *ahead, *headers; /* in the order in which they are worked off */
+	uint64_t ahead_octets;                    /* of those of `ahead` that are on the line */
+	bool stopping;
+	struct link_status status;
 	/* The link thread's: */
 	struct session *session;
 	struct flight *flights; /* what is on the line, in its order */
@@ -57,6 +59,5 @@ enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *
 void link_drop_session(struct link *link);
 bool link_is_loss(enum pop3_err err); /* a loss that a new session may repair */
 /* Takes a job off its list and ends it. */
-void link_finish(struct link *link, struct link_job **list, struct link_job *job, enum pop3_err err,
-		 const struct pop3_why *why);
+void link_finish(struct link *link, struct link_job *job, enum pop3_err err, const struct pop3_why *why);
 void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_why *why);

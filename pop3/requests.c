@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "pop3/limits.h"
 #include "pop3/link_private.h"
 
 void flights_free(struct flight **flights)
@@ -24,12 +25,12 @@ static void end_message(struct link *link, struct link_job *job, size_t i, enum 
 {
 	job->finished++;
 	if (job->kind == LINK_FETCH) {
-		link_finish(link, &link->queue, job, err, why);
+		link_finish(link, job, err, why);
 		return;
 	}
 	job->item(job, i, err);
 	if (job->finished == job->count)
-		link_finish(link, &link->headers, job, POP3_OK, NULL);
+		link_finish(link, job, POP3_OK, NULL);
 }
 
 static void end_flight(struct link *link, struct flight *flight, enum pop3_err err, const struct pop3_why *why)
@@ -39,22 +40,40 @@ static void end_flight(struct link *link, struct flight *flight, enum pop3_err e
 	free(flight);
 }
 
-/* Hands out the next message: of the first job that waits, else of the headers. false: there is none. */
+static struct link_job *first_not_given(struct link_job *list)
+{
+	struct link_job *job;
+
+	DL_FOREACH(list, job)
+		// cppcheck-suppress nullPointerRedundantCheck
+		if (job->given < job->count || job->kind == LINK_LIST || job->kind == LINK_COMMIT)
+			break;
+	return job;
+}
+
+/* What is fetched ahead is bounded, so that a reader who comes meanwhile waits behind little. */
+static bool may_go_ahead_locked(const struct link *link, const struct link_job *job)
+{
+	return link->ahead_octets == 0 || link->ahead_octets + job->octets <= POP3_MAX_AHEAD;
+}
+
+/* Hands out the next message: one that is waited for, one ahead, a header. false: there is none now. */
 static bool take_next(struct link *link, struct link_job **job_r, size_t *i_r)
 {
 	struct link_job *job;
 
 	pthread_mutex_lock(&link->lock);
-	DL_FOREACH(link->queue, job)
-		if (job->kind != LINK_FETCH || job->given == 0)
-			break;
-	if (!job && link->headers && link->headers->given < link->headers->count)
-		job = link->headers;
+	job = first_not_given(link->queue);
+	if (!job && (job = first_not_given(link->ahead)) && !may_go_ahead_locked(link, job))
+		job = NULL;
+	else if (!job)
+		job = first_not_given(link->headers);
 	if (job && (job->kind == LINK_LIST || job->kind == LINK_COMMIT))
 		job = NULL; /* what follows waits for it, and it for what is on the line */
 	if (job) {
 		*job_r = job;
 		*i_r = job->given++;
+		link->ahead_octets += job->ahead ? job->octets : 0;
 	}
 	pthread_mutex_unlock(&link->lock);
 	return job != NULL;
@@ -180,7 +199,7 @@ static void give_up(struct link *link, struct flight *flight, enum pop3_err err,
 	}
 	cancel_flights(&link->flights, job);
 	cancel_flights(&link->again, job);
-	link_finish(link, &link->headers, job, err, why);
+	link_finish(link, job, err, why);
 }
 
 /* The session broke while the answer to `flight` was awaited. */

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading ahead (DESIGN 8): when files are opened in directory order, the following ones are fetched before
+ * they are opened: 1, 2, 4, ... of them. One file that is opened alone brings nothing but itself. Any thread.
+ */
+#pragma once
+#include "fs/tree.h"
+
+struct readahead;
+
+/* NULL: out of memory. readahead_free() takes NULL. */
+struct readahead *readahead_new(struct tree *tree, struct mailbox *mailbox);
+void readahead_free(struct readahead *readahead);
+
+/* A file was opened. */
+void readahead_opened(struct readahead *readahead, struct message *message);

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+# Reading ahead: what is fetched, and that each message is fetched once, whoever waits for it meanwhile.
+. tests/e2e/lib.sh
+
+for n in $(seq -w 1 40); do mail "m$n" "s$n"; done
+server_start --tls
+fetched() { [ "$(asked RETR)" = "$1" ]; }
+check 'mount' mount_it
+set -- "$MNT"/*
+cat "${20}" > /dev/null
+cat "${5}" > /dev/null
+cat "${39}" > /dev/null
+sleep 0.3
+same 'files that are opened alone bring nothing else' 3 "$(asked RETR)"
+cat "$1" "$2" > /dev/null
+check 'two in order bring a third' wait_until 'fetched 6'
+holds 'status tells' "$("$POP3FS" --status "$MNT")" '1 (1 not opened since)'
+cat "$WORK"/mail/new/* | sort > "$WORK/sorted"
+for n in 0 1 2 3; do cat "$MNT"/*s[0-9]$n.eml "$MNT"/*s[0-9]$((n + 4)).eml > "$WORK/part$n" & PARTS="${PARTS:-} $!"; done
+wait $PARTS
+cat "$MNT"/*[89].eml "$WORK"/part? | sort > "$WORK/got"
+check 'all, by parallel readers' cmp "$WORK/got" "$WORK/sorted"
+sleep 0.3
+same 'each was fetched once' 40 "$(asked RETR)"
+check 'unmount' unmount_it
+
+: > "$WORK/server.log"
+check 'mount' mount_it prefetch=off
+cat "$MNT"/*s0[1-4].eml > /dev/null
+sleep 0.3
+same 'prefetch=off' 4 "$(asked RETR)"
+check 'unmount' unmount_it
+
+: > "$WORK/server.log"
+check 'mount' mount_it prefetch=all
+check 'prefetch=all' wait_until 'fetched 40'
+holds 'newest first' "$(grep -m1 RETR "$WORK/server.log")" 'RETR 40'
+cat "$MNT"/* | sort > "$WORK/got"
+check 'bytes' cmp "$WORK/got" "$WORK/sorted"
+check 'unmount' unmount_it
+
+# A reader goes before what is read ahead, also when the session breaks in the middle.
+server_stop
+server_start --tls --fault 'RETR#7 drop 40' --fault 'RETR#11 drop 0'
+: > "$WORK/server.log"
+check 'mount' mount_it
+for f in "$MNT"/*; do cat "$f"; done | sort > "$WORK/got"
+check 'bytes over a broken line' cmp "$WORK/got" "$WORK/sorted"
+check 'unmount' unmount_it
+finish
