@@ -56,11 +56,12 @@ Test(pipelining, f9_nonsense_is_done_again_lock_step)
 	static const char *const faults[] = {
 		"RETR#5 reply nonsense\\r\\n", "RETR#5 append one line too many\\r\\n",
 		"RETR#5 reply +OK\\r\\ncut\\r\\n.\\r\\nof another\\r\\n.\\r\\n", "RETR#20 inject +\\r\\n",
-		"RETR#1 append .\\r\\n",
+		"RETR#2 append .\\r\\n",
 	};
 
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-		struct peer *peer = with(FAULTS(faults[i]));
+		/* The first answer takes its time, so that all the others are asked for meanwhile. */
+		struct peer *peer = with(FAULTS("RETR#1 delay 100", faults[i]));
 
 		check_all(peer, LINK_FETCH, faults[i]);
 		cr_assert(strstr(peer->notes, "going on without it"), "%s: %s", faults[i], peer->notes);
