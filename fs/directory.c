@@ -87,11 +87,25 @@ void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fu
 		fuse_reply_err(req, -status);
 }
 
+/* prefetch=all: what is not there yet, newest first. */
+static void fetch_all(struct fs *fs)
+{
+	struct tree_listing *listing = tree_list(fs->tree, TREE_ROOT);
+
+	if (!listing)
+		return;
+	for (size_t i = listing->count; i > 0; i--)
+		mailbox_fetch_ahead(fs->mailbox, node_message(listing->nodes[i - 1]));
+	tree_list_free(listing);
+}
+
 void fs_refreshed(void *ctx, int err)
 {
 	struct fs *fs = ctx;
 	struct wait *taken, *wait;
 
+	if (!err && fs->fetch_all)
+		fetch_all(fs);
 	taken = wait_take(fs->waits, WAIT_OPENDIR, WAIT_ANY_ID);
 	while ((wait = taken)) {
 		DL_DELETE(taken, wait);

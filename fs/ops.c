@@ -279,8 +279,6 @@ static void on_listed(void *ctx, struct message *const *added, size_t n_added, s
 			tell(fs, name);
 		else
 			log_error("a message is not shown: out of memory");
-	for (size_t i = n_added; fs->fetch_all && i > 0; i--)
-		mailbox_fetch_ahead(fs->mailbox, added[i - 1]);
 }
 
 static void on_committed(void *ctx, uint64_t ticket, int err)

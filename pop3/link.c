@@ -140,8 +140,7 @@ static enum pop3_err open_session(struct link *link, struct pop3_why *why)
 static enum pop3_err check_keys(struct link *link, struct pop3_why *why)
 {
 	const struct listing *listing = session_listing(link->session);
-	bool uids = listing_count(listing) == 0 || listing_uid_len(listing_at(listing, 0)->key) > 0 ||
-		    listing_at(listing, 0)->key[0] == '\0';
+	bool uids = listing_count(listing) == 0 || listing_uid_len(listing_at(listing, 0)->key) > 0;
 
 	if (link->had_session && link->had_uids && !uids)
 		return pop3_fail(why, POP3_E_PROTOCOL, "the server no longer tells unique-ids");
@@ -230,6 +229,8 @@ static void fail_list(struct link *link, struct link_job **list, enum pop3_err e
 	pthread_mutex_lock(&link->lock);
 	taken = *list;
 	*list = NULL;
+	DL_FOREACH(taken, job)
+		job->given = job->count; /* out of link_promote()'s reach */
 	if (list == &link->ahead)
 		link->ahead_octets = 0;
 	pthread_mutex_unlock(&link->lock);

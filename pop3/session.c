@@ -66,6 +66,10 @@ static enum pop3_err add_uid(void *ctx, const char *line, size_t len, struct pop
 	if (!reply_decode_uidl(line, len, &number, &uid, &uid_len))
 		return pop3_fail(why, POP3_E_PROTOCOL, "UIDL: a line that is none: \"%s\"",
 				 pop3_escape(shown, sizeof(shown), line, len));
+	if (uid_len == 0) { /* an id cannot begin with a blank: this stands for the empty one */
+		uid = " ";
+		uid_len = 1;
+	}
 	return listing_add(session->listing, number, uid, uid_len, 0, why);
 }
 

@@ -310,9 +310,24 @@ Test(listing_quirks, l4_l5_odd_unique_ids)
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
 	cr_assert_str_eq(peer->keys[0], "../../x y");
-	cr_assert_str_eq(peer->keys[1], "");
+	cr_assert_str_eq(peer->keys[1], " ", "the empty one");
 	cr_assert_eq(peer_fetch(peer, "../../x y"), POP3_OK);
 	cr_assert_octets(peer->received, SHOWN);
+	peer_free(peer);
+}
+
+Test(listing_quirks, l3_l4_copies_of_the_empty_unique_id)
+{
+	struct peer *peer = with(FAULTS("UIDL reply +OK\\r\\n1\\r\\n2 \\r\\n.\\r\\n"));
+	struct commit_item item = { 0 };
+
+	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
+	item.key = peer->keys[1];
+	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
+	item.key = peer->keys[1];
+	cr_assert_eq(peer_commit(peer, &item, 1), POP3_OK);
+	cr_assert_eq(item.state, COMMIT_DELETED);
+	cr_assert(peer_has(peer, "a") && !peer_has(peer, "b"));
 	peer_free(peer);
 }
 
