@@ -9,7 +9,7 @@ printf 'no header at all\n' > "$WORK/mail/new/m4"
 : > "$WORK/mail/new/m5"
 server_start --tls --fault 'RETR@6 slow 20000'
 { mail m6 slow; yes 'a long message' | head -n 13000; } >> "$WORK/mail/new/m6"
-check 'mount' mount_it
+check 'mount' mount_it prefetch=off
 same 'one TOP a message' 6 "$(asked TOP)"
 same 'nothing fetched' 0 "$(asked RETR)"
 
