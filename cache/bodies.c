@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cache/header.h"
 #include "cache/mailbox_private.h"
 #include "pop3/limits.h"
 
@@ -15,6 +16,7 @@ struct fetch {
 	struct link_job job;
 	struct message *message; /* with a reference */
 	struct store_writer writer;
+	struct header_digest digest;
 	int err; /* of the store, -errno */
 };
 
@@ -35,6 +37,7 @@ static int fetch_begin(struct link_job *job, size_t i)
 
 	(void)i;
 	store_abandon(&fetch->writer);
+	fetch->digest = (struct header_digest){ 0 };
 	fetch->err = store_begin(fetch->message->mailbox->store, &fetch->writer);
 	return fetch->err;
 }
@@ -44,8 +47,22 @@ static int fetch_data(struct link_job *job, size_t i, const char *octets, size_t
 	struct fetch *fetch = fetch_of(job);
 
 	(void)i;
+	header_digest_add(&fetch->digest, octets, len);
 	fetch->err = store_write(&fetch->writer, octets, len);
 	return fetch->err;
+}
+
+/* Is it the message whose header TOP brought? (QUIRKS F9) An empty one has none to compare. */
+static bool fetch_matches(struct link_job *job, size_t i)
+{
+	const struct fetch *fetch = fetch_of(job);
+	uint64_t known;
+
+	(void)i;
+	pthread_mutex_lock(&fetch->message->mailbox->lock);
+	known = fetch->message->header_digest;
+	pthread_mutex_unlock(&fetch->message->mailbox->lock);
+	return known == 0 || fetch->digest.value == known;
 }
 
 /* Learns the envelope of a message whose header could not be had alone (QUIRKS T1). */
@@ -133,6 +150,7 @@ static int begin_fetch_locked(struct message *message, bool ahead)
 					.key = fetch_key,
 					.begin = fetch_begin,
 					.data = fetch_data,
+					.matches = fetch_matches,
 					.done = fetch_done };
 	message->body = BODY_FETCHING;
 	message->fetch = &fetch->job;

@@ -63,6 +63,23 @@ bool header_is(const struct header_field *field, const char *name)
 	return field->name_len == strlen(name) && strncasecmp(field->name, name, field->name_len) == 0;
 }
 
+/* FNV-1a, 64 bits. */
+#define DIGEST_BASIS UINT64_C(14695981039346656037)
+#define DIGEST_PRIME UINT64_C(1099511628211)
+
+void header_digest_add(struct header_digest *digest, const char *octets, size_t len)
+{
+	if (digest->value == 0)
+		digest->value = DIGEST_BASIS;
+	for (size_t i = 0; i < len && !digest->past; i++) {
+		if (octets[i] == '\r')
+			continue;
+		digest->past = octets[i] == '\n' && !digest->in_line;
+		digest->in_line = octets[i] != '\n';
+		digest->value = (digest->value ^ (unsigned char)octets[i]) * DIGEST_PRIME;
+	}
+}
+
 char *header_unfold(const struct header_field *field, char *dst, size_t dst_size)
 {
 	size_t out = 0;

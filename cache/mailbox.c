@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cache/header.h"
 #include "cache/mailbox_private.h"
 #include "pop3/limits.h"
 
@@ -27,6 +28,7 @@ struct refresh {
 	size_t n_fresh, n_gone;
 	char *header; /* of the message that is being read */
 	size_t header_len;
+	struct header_digest digest;
 	bool incomplete; /* out of memory while the listing was taken in */
 };
 
@@ -184,6 +186,7 @@ static int header_begin(struct link_job *job, size_t i)
 {
 	(void)i;
 	refresh_of(job)->header_len = 0;
+	refresh_of(job)->digest = (struct header_digest){ 0 };
 	return 0;
 }
 
@@ -194,6 +197,7 @@ static int header_data(struct link_job *job, size_t i, const char *octets, size_
 	size_t room = POP3_MAX_HEADER - refresh->header_len;
 
 	(void)i;
+	header_digest_add(&refresh->digest, octets, len);
 	if (len > room)
 		len = room;
 	memcpy(refresh->header + refresh->header_len, octets, len);
@@ -208,6 +212,7 @@ static void header_item(struct link_job *job, size_t i, enum pop3_err err)
 
 	pthread_mutex_lock(&refresh->mailbox->lock);
 	refresh->fresh[i]->envelope = envelope;
+	refresh->fresh[i]->header_digest = err ? 0 : refresh->digest.value;
 	refresh->mailbox->headers_done++;
 	pthread_mutex_unlock(&refresh->mailbox->lock);
 }

@@ -34,6 +34,7 @@ struct message {
 	bool seen; /* by the listing that is being taken in */
 	uint64_t octets;
 	struct envelope *envelope; /* set once */
+	uint64_t header_digest;    /* of what TOP brought; 0: not known */
 	UT_hash_handle hh;
 };
 

@@ -112,7 +112,7 @@ enum pop3_err commit_send(struct commit_item *items, size_t count, struct sessio
 {
 	struct pop3_why refusal = { "" };
 	struct deletion_run run = { items, count, 0, session_listing(session), &refusal };
-	const struct session_handler handler = { next_deletion, NULL, NULL, deletion_done, &run };
+	const struct session_handler handler = { .next = next_deletion, .done = deletion_done, .ctx = &run };
 	void *culprit;
 	bool alone;
 	enum pop3_err err = session_run(session, &handler, pipelined, &culprit, &alone, why);

@@ -50,6 +50,8 @@ struct link_job {
 	/* HEADERS, FETCH: octets of message i follow, from its first one (again, after a repair). 0 or -errno. */
 	int (*begin)(struct link_job *job, size_t i);
 	int (*data)(struct link_job *job, size_t i, const char *octets, size_t len);
+	/* FETCH: what came under pipelining is the message that was meant; false: it is asked for again. Or NULL. */
+	bool (*matches)(struct link_job *job, size_t i);
 	/* HEADERS: message i has ended, or the server refused it. */
 	void (*item)(struct link_job *job, size_t i, enum pop3_err err);
 	/* LIST: a complete listing, valid during the call. */

@@ -139,6 +139,14 @@ static int take_data(void *ctx, void *tag, const char *octets, size_t len)
 	return flight->job->data(flight->job, flight->i, octets, len);
 }
 
+static bool matches(void *ctx, void *tag)
+{
+	struct flight *flight = tag;
+
+	(void)ctx;
+	return !flight->job->matches || flight->job->matches(flight->job, flight->i);
+}
+
 /*
  * A refused RETR may mean that the message has gone meanwhile (S17): a new session's listing tells. A
  * refused TOP is a message without an envelope.
@@ -227,7 +235,7 @@ static void flight_lost(struct link *link, struct flight *flight, bool alone, en
 
 void link_run_requests(struct link *link)
 {
-	const struct session_handler handler = { next_request, begin_message, take_data, request_done, link };
+	const struct session_handler handler = { next_request, begin_message, take_data, matches, request_done, link };
 	struct pop3_why why = { "" };
 	void *culprit = NULL;
 	bool alone = true;

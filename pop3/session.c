@@ -311,6 +311,7 @@ static enum pop3_err read_octets(struct session *session, const struct session_r
 struct window {
 	struct session_request requests[SESSION_WINDOW];
 	size_t first, count, limit;
+	bool mixed_up; /* an answer was not to its request */
 	bool held;
 	void *held_tag;
 	enum pop3_err held_err;
@@ -357,6 +358,10 @@ static enum pop3_err read_answer(struct session *session, struct window *window,
 		release_held(window, handler);
 	if (!err)
 		err = read_octets(session, request, handler, why);
+	if (!err && window->limit > 1 && handler->matches && !handler->matches(handler->ctx, request->tag)) {
+		window->mixed_up = true;
+		return pop3_fail(why, POP3_E_PROTOCOL, "%s: the answer is not to what was asked", what);
+	}
 	if (err && err != POP3_E_SERVER)
 		return err;
 	window->held = true;
@@ -383,7 +388,7 @@ enum pop3_err session_run(struct session *session, const struct session_handler 
 			err = read_answer(session, &window, handler, why);
 		if (err) {
 			*culprit_r = window.requests[window.first].tag;
-			*alone_r = window.count == 1 && !window.held;
+			*alone_r = window.count == 1 && !window.held && !window.mixed_up;
 			return err;
 		}
 	}

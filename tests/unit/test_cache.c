@@ -385,6 +385,35 @@ Test(mailbox, new_mail_comes_with_a_new_listing)
 	box_free(box);
 }
 
+/* The server answers a pipelined RETR with another message: it reaches nobody, and is asked for again. */
+Test(mailbox, f9_an_answer_that_was_meant_for_another)
+{
+	struct box *box = box_loaded(FAULTS("RETR#1 reply +OK\\r\\nSubject: not this\\r\\n\\r\\nx\\r\\n.\\r\\n"));
+	char text[300];
+	int fd = open_body(box, box->messages[2]);
+
+	snprintf(text, sizeof(text), BODY, "m2", "m2");
+	cr_assert(file_holds(fd, text));
+	close(fd);
+	cr_assert(strstr(box->note, "not to what was asked"), "%s", box->note);
+	box_free(box);
+}
+
+/* T4: it differs in lock-step too: what RETR brings is the truth. */
+Test(mailbox, t4_a_header_that_differs_each_time)
+{
+	struct box *box = box_loaded(FAULTS("RETR reply +OK\\r\\nSubject: changed\\r\\n\\r\\nx\\r\\n.\\r\\n"));
+	struct message_facts facts;
+	int fd = open_body(box, box->messages[2]);
+
+	cr_assert(file_holds(fd, "Subject: changed\n\nx\n"));
+	close(fd);
+	mailbox_facts(box->mailbox, box->messages[2], &facts);
+	cr_assert_str_eq(facts.envelope->subject, "m2", "the name given first stays");
+	cr_assert_eq(server_count(box->peer->server, "RETR"), 2);
+	box_free(box);
+}
+
 Test(mailbox, a_cache_that_cannot_be_written_is_an_error)
 {
 	struct box *box = box_loaded(NULL);

@@ -43,6 +43,23 @@ Test(header, ends_at_the_empty_line)
 	cr_assert_not(header_next(&at, &left, &field));
 }
 
+Test(header, digest)
+{
+	static const char *const same[] = { "A: 1\nB: 2\n\nbody", "A: 1\r\nB: 2\r\n\r\nother", "A: 1\nB: 2\n\n" };
+	struct header_digest first = { 0 }, none = { 0 };
+
+	header_digest_add(&first, same[0], strlen(same[0]));
+	for (size_t i = 0; i < 3; i++) {
+		struct header_digest pieces = { 0 };
+
+		for (size_t k = 0; k < strlen(same[i]); k++)
+			header_digest_add(&pieces, same[i] + k, 1);
+		cr_assert_eq(pieces.value, first.value, "%zu", i);
+	}
+	header_digest_add(&none, "A: 2\nB: 2\n\n", 12);
+	cr_assert_neq(none.value, first.value);
+}
+
 Test(header, cuts_long_values)
 {
 	const char *at = "A: 123456789";
