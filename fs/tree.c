@@ -151,7 +151,7 @@ bool tree_add(struct tree *tree, struct message *message, char *name_r)
 		HASH_ADD(by_ino, tree->inodes, ino, sizeof(node->ino), node);
 	if (node->name && node->by_ino.tbl)
 		HASH_ADD_KEYPTR(by_name, tree->names, node->name, strlen(node->name), node);
-	if (!node->by_name.tbl) {
+	if (!node->name || !node->by_name.tbl) {
 		if (node->by_ino.tbl)
 			HASH_DELETE(by_ino, tree->inodes, node);
 		free(node->name);

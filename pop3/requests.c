@@ -35,7 +35,7 @@ static void end_message(struct link *link, struct link_job *job, size_t i, enum 
 
 static void end_flight(struct link *link, struct flight *flight, enum pop3_err err, const struct pop3_why *why)
 {
-	DL_DELETE(link->flights, flight);
+	DL_DELETE(link->flights, flight); /* NOLINT(clang-analyzer-core.NullDereference): it is in the list */
 	end_message(link, flight->job, flight->i, err, why);
 	free(flight);
 }
@@ -189,6 +189,7 @@ static void cancel_flights(struct flight **flights, const struct link_job *job)
 	struct flight *flight, *next;
 
 	DL_FOREACH_SAFE(*flights, flight, next) {
+		// cppcheck-suppress uninitvar
 		if (flight->job != job)
 			continue;
 		DL_DELETE(*flights, flight);
