@@ -164,7 +164,7 @@ static bool open_mailbox(struct daemon *daemon, struct pop3_why *why)
 			     .timeout_ms = options->timeout_ms,
 			     .cancel_fd = -1,
 			     .tls = daemon->tls,
-			     .lf = !options->crlf,
+			     .lf = options->eol == EOL_LF,
 			     .secret = get_secret,
 			     .trace = options->debug ? trace : NULL,
 			     .ctx = daemon },

@@ -64,53 +64,48 @@ static const char *set_auth(struct options *options, const char *value, size_t o
 		       : "it takes auto, user, apop, plain, login, cram-md5, scram-sha-1, scram-sha-256 or xoauth2";
 }
 
+/* The place of a value among names; false: it is none of them. The enums of the options are in this order. */
+static bool choose(const char *value, const char *const *names, unsigned *choice_r)
+{
+	for (unsigned i = 0; names[i]; i++) {
+		if (strcmp(value, names[i]) == 0) {
+			*choice_r = i;
+			return true;
+		}
+	}
+	return false;
+}
+
 static const char *set_tls(struct options *options, const char *value, size_t offset)
 {
+	static const char *const names[] = { "on", "starttls", "off", NULL };
+
 	(void)offset;
-	if (strcmp(value, "on") == 0)
-		options->source.security = ACCOUNT_TLS;
-	else if (strcmp(value, "starttls") == 0)
-		options->source.security = ACCOUNT_STLS;
-	else if (strcmp(value, "off") == 0)
-		options->source.security = ACCOUNT_CLEAR;
-	else
-		return "it takes on, starttls or off";
-	return NULL;
+	return choose(value, names, &options->source.security) ? NULL : "it takes on, starttls or off";
 }
 
 static const char *set_pipelining(struct options *options, const char *value, size_t offset)
 {
+	static const char *const names[] = { "auto", "on", "off", NULL };
+
 	(void)offset;
-	if (strcmp(value, "auto") == 0)
-		options->pipelining = LINK_PIPELINING_AUTO;
-	else if (strcmp(value, "on") == 0)
-		options->pipelining = LINK_PIPELINING_ON;
-	else if (strcmp(value, "off") == 0)
-		options->pipelining = LINK_PIPELINING_OFF;
-	else
-		return "it takes auto, on or off";
-	return NULL;
+	return choose(value, names, &options->pipelining) ? NULL : "it takes auto, on or off";
 }
 
 static const char *set_prefetch(struct options *options, const char *value, size_t offset)
 {
+	static const char *const names[] = { "auto", "all", "off", NULL };
+
 	(void)offset;
-	if (strcmp(value, "auto") == 0)
-		options->prefetch = PREFETCH_AUTO;
-	else if (strcmp(value, "all") == 0)
-		options->prefetch = PREFETCH_ALL;
-	else if (strcmp(value, "off") == 0)
-		options->prefetch = PREFETCH_OFF;
-	else
-		return "it takes auto, all or off";
-	return NULL;
+	return choose(value, names, &options->prefetch) ? NULL : "it takes auto, all or off";
 }
 
 static const char *set_eol(struct options *options, const char *value, size_t offset)
 {
+	static const char *const names[] = { "lf", "crlf", NULL };
+
 	(void)offset;
-	options->crlf = strcmp(value, "crlf") == 0;
-	return options->crlf || strcmp(value, "lf") == 0 ? NULL : "it takes lf or crlf";
+	return choose(value, names, &options->eol) ? NULL : "it takes lf or crlf";
 }
 
 static const char *set_template(struct options *options, const char *value, size_t offset)

@@ -33,12 +33,12 @@ struct options {
 	enum auth_method auth;
 	int timeout_ms, idle_ms, refresh_ms;
 	enum link_pipelining pipelining;
+	enum { EOL_LF, EOL_CRLF } eol;
 	enum {
 		PREFETCH_AUTO, /* read ahead of a reader */
 		PREFETCH_ALL,  /* and download everything in idle time */
 		PREFETCH_OFF,
 	} prefetch;
-	bool crlf;
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;

@@ -250,6 +250,22 @@ enum pop3_err peer_headers(struct peer *peer, const char *key)
 	return run(peer, &job);
 }
 
+struct peer *peer_with(const char *const *faults)
+{
+	struct peer *peer = peer_new();
+
+	peer_message(peer, "a", SHOWN);
+	peer_message(peer, "b", "Subject: two\n\n..dots\n.\nend\n");
+	peer_start(peer, faults);
+	return peer;
+}
+
+enum pop3_err peer_fetch_with(const char *const *faults, struct peer **peer_r)
+{
+	*peer_r = peer_with(faults);
+	return peer_fetch(*peer_r, "a");
+}
+
 struct many {
 	struct link_job job;
 	struct peer *peer;

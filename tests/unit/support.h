@@ -57,6 +57,12 @@ void peer_start(struct peer *peer, const char *const *faults);
 void peer_restart_server(struct peer *peer, const char *const *faults);
 void peer_free(struct peer *peer);
 
+/* A server with messages "a" (which reads SHOWN) and "b", started with these faults. */
+#define SHOWN "Subject: one\n\nbody\n"
+struct peer *peer_with(const char *const *faults);
+/* The same, and the outcome of fetching "a" from it. */
+enum pop3_err peer_fetch_with(const char *const *faults, struct peer **peer_r);
+
 /* Jobs, waited for. What failed is in peer->why. */
 enum pop3_err peer_list(struct peer *peer);
 enum pop3_err peer_fetch(struct peer *peer, const char *key); /* into peer->received */

@@ -287,7 +287,7 @@ Test(options, of_a_mount)
 				    "password_command=echo a\\,b,uid=5,gid=6,auth=plain,_netdev,x-systemd.automount,noauto",
 				    "pop3://u@h", "/mnt"), &options, &why), "%s", why.text);
 	cr_assert(options.command == COMMAND_MOUNT && options.foreground && options.debug);
-	cr_assert(options.timeout_ms == 2500 && options.idle_ms == 7000 && options.crlf && options.umask == 022);
+	cr_assert(options.timeout_ms == 2500 && options.idle_ms == 7000 && options.eol == EOL_CRLF && options.umask == 022);
 	cr_assert(options.uid == 5 && options.gid == 6 && options.auth == AUTH_PLAIN);
 	cr_assert_str_eq(options.fuse, "ro");
 	cr_assert_str_eq(options.password_command, "echo a,b");

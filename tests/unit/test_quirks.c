@@ -10,33 +10,13 @@
 #include "pop3/limits.h"
 #include "tests/unit/support.h"
 
-#define SHOWN "Subject: one\n\nbody\n"
-
-/* A server with messages "a" and "b", and these faults. */
-static struct peer *with(const char *const *faults)
-{
-	struct peer *peer = peer_new();
-
-	peer_message(peer, "a", SHOWN);
-	peer_message(peer, "b", "Subject: two\n\n..dots\n.\nend\n");
-	peer_start(peer, faults);
-	return peer;
-}
-
-/* Fetches `a` from a server with these faults. */
-static enum pop3_err fetch_with(const char *const *faults, struct peer **peer_r)
-{
-	*peer_r = with(faults);
-	return peer_fetch(*peer_r, "a");
-}
-
 Test(framing, f1_cut_message_is_an_error_and_is_tried_once_more)
 {
 	static const char *const always[] = { "RETR drop 0", "RETR drop 5", "RETR drop 20", "RETR close 20" };
 	struct peer *peer;
 
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
-		cr_assert_eq(fetch_with(FAULTS(always[i]), &peer), POP3_E_CLOSED, "%s", always[i]);
+		cr_assert_eq(peer_fetch_with(FAULTS(always[i]), &peer), POP3_E_CLOSED, "%s", always[i]);
 		cr_assert_eq(server_count(peer->server, "RETR"), 2);
 		peer_free(peer);
 	}
@@ -46,7 +26,7 @@ Test(framing, f1_second_try_is_whole)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR#1 drop 20"), &peer), POP3_OK, "%s", peer->why.text);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR#1 drop 20"), &peer), POP3_OK, "%s", peer->why.text);
 	cr_assert_octets(peer->received, SHOWN);
 	cr_assert(strstr(peer->notes, "session lost"));
 	peer_free(peer);
@@ -56,7 +36,7 @@ Test(framing, f2_bare_line_feeds_do_not_end_a_message)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR reply +OK\\r\\nx\\n.\\ny\\n.\\r\\nz\\r\\n.\\r\\n"), &peer), POP3_OK);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR reply +OK\\r\\nx\\n.\\ny\\n.\\r\\nz\\r\\n.\\r\\n"), &peer), POP3_OK);
 	cr_assert_octets(peer->received, "x\n.\ny\n.\nz\n");
 	peer_free(peer);
 }
@@ -65,7 +45,7 @@ Test(framing, f3_unstuffed_dot)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR reply +OK\\r\\n.dot\\r\\n..dot\\r\\n.\\r\\n"), &peer), POP3_OK);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR reply +OK\\r\\n.dot\\r\\n..dot\\r\\n.\\r\\n"), &peer), POP3_OK);
 	cr_assert_octets(peer->received, "dot\n.dot\n");
 	peer_free(peer);
 }
@@ -94,7 +74,7 @@ Test(framing, f5_empty_message_and_first_dot)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR reply +OK\\r\\n.\\r\\n"), &peer), POP3_OK);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR reply +OK\\r\\n.\\r\\n"), &peer), POP3_OK);
 	cr_assert_eq(peer->received.len, 0);
 	cr_assert_eq(peer_fetch(peer, "b"), POP3_OK);
 	peer_free(peer);
@@ -113,7 +93,7 @@ Test(framing, f5_glued_dot_is_a_time_out)
 
 Test(framing, f6_status_lines_and_lists_may_end_in_lf)
 {
-	struct peer *peer = with(FAULTS("UIDL reply +OK\\n1 a\\n2 b\\n.\\n", "LIST reply +OK\\n1 5\\n2 7\\n.\\n",
+	struct peer *peer = peer_with(FAULTS("UIDL reply +OK\\n1 a\\n2 b\\n.\\n", "LIST reply +OK\\n1 5\\n2 7\\n.\\n",
 					"RETR reply +OK\\n" "text\\r\\n.\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
@@ -131,14 +111,14 @@ Test(framing, f7_no_status)
 	struct peer *peer;
 
 	for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
-		cr_assert_eq(fetch_with(FAULTS(replies[i]), &peer), POP3_E_PROTOCOL, "%s", replies[i]);
+		cr_assert_eq(peer_fetch_with(FAULTS(replies[i]), &peer), POP3_E_PROTOCOL, "%s", replies[i]);
 		peer_free(peer);
 	}
 }
 
 Test(framing, f8_endless_status_line)
 {
-	struct peer *peer = with(FAULTS("GREETING endless +OK and so on "));
+	struct peer *peer = peer_with(FAULTS("GREETING endless +OK and so on "));
 
 	cr_assert_eq(peer_list(peer), POP3_E_PROTOCOL);
 	cr_assert(strstr(peer->why.text, "not a POP3 server"), "%s", peer->why.text);
@@ -147,7 +127,7 @@ Test(framing, f8_endless_status_line)
 
 Test(framing, f8_endless_list)
 {
-	struct peer *peer = with(FAULTS("UIDL endless 1 x\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("UIDL endless 1 x\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_E_LIMIT, "%s", peer->why.text);
 	peer_free(peer);
@@ -155,7 +135,7 @@ Test(framing, f8_endless_list)
 
 Test(framing, f8_endless_capabilities)
 {
-	struct peer *peer = with(FAULTS("CAPA#2 endless X-MORE\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("CAPA#2 endless X-MORE\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_E_LIMIT, "%s", peer->why.text);
 	peer_free(peer);
@@ -163,7 +143,7 @@ Test(framing, f8_endless_capabilities)
 
 Test(framing, f8_endless_message, .timeout = 60)
 {
-	struct peer *peer = with(FAULTS("RETR endless a line that goes on and on and on and on\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("RETR endless a line that goes on and on and on and on\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK);
 	/* LIST is asked for once the listing is made: the bound follows from it. */
@@ -177,7 +157,7 @@ Test(framing, f10_message_in_an_idle_session)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR#1 append -ERR Disconnected for inactivity\\r\\n"), &peer), POP3_OK);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR#1 append -ERR Disconnected for inactivity\\r\\n"), &peer), POP3_OK);
 	cr_assert_eq(peer_fetch(peer, "a"), POP3_OK, "%s", peer->why.text);
 	cr_assert_octets(peer->received, SHOWN);
 	cr_assert_eq(server_count(peer->server, "GREETING"), 2);
@@ -186,7 +166,7 @@ Test(framing, f10_message_in_an_idle_session)
 
 Test(listing_quirks, l1_sizes_are_estimates)
 {
-	struct peer *peer = with(FAULTS("LIST size -1000000"));
+	struct peer *peer = peer_with(FAULTS("LIST size -1000000"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
 	cr_assert_eq(peer->octets[0], 0);
@@ -255,7 +235,7 @@ Test(listing_quirks, l2_without_top_too_identity_holds_for_one_session)
 
 Test(listing_quirks, l2_uidl_that_fails_where_it_is_announced_is_an_error)
 {
-	struct peer *peer = with(FAULTS("UIDL reply -ERR internal error\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("UIDL reply -ERR internal error\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_E_SERVER);
 	peer_free(peer);
@@ -276,7 +256,7 @@ Test(listing_quirks, l2_unique_ids_that_vanish_are_an_error)
 
 Test(listing_quirks, l3_s19_copies_are_deleted_by_place)
 {
-	struct peer *peer = with(FAULTS("UIDL reply +OK\\r\\n1 twin\\r\\n2 twin\\r\\n.\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("UIDL reply +OK\\r\\n1 twin\\r\\n2 twin\\r\\n.\\r\\n"));
 	struct commit_item item = { 0 };
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
@@ -291,7 +271,7 @@ Test(listing_quirks, l3_s19_copies_are_deleted_by_place)
 
 Test(listing_quirks, l3_when_in_doubt_it_stays)
 {
-	struct peer *peer = with(FAULTS("UIDL#1 reply +OK\\r\\n1 twin\\r\\n2 twin\\r\\n.\\r\\n",
+	struct peer *peer = peer_with(FAULTS("UIDL#1 reply +OK\\r\\n1 twin\\r\\n2 twin\\r\\n.\\r\\n",
 					"UIDL#2+ reply +OK\\r\\n1 twin\\r\\n2 other\\r\\n.\\r\\n", "RETR drop 0"));
 	struct commit_item item = { 0 };
 
@@ -306,7 +286,7 @@ Test(listing_quirks, l3_when_in_doubt_it_stays)
 
 Test(listing_quirks, l4_l5_odd_unique_ids)
 {
-	struct peer *peer = with(FAULTS("UIDL reply +OK\\r\\n 1    ../../x y\\r\\n2 \\r\\n.\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("UIDL reply +OK\\r\\n 1    ../../x y\\r\\n2 \\r\\n.\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
 	cr_assert_str_eq(peer->keys[0], "../../x y");
@@ -318,7 +298,7 @@ Test(listing_quirks, l4_l5_odd_unique_ids)
 
 Test(listing_quirks, l3_l4_copies_of_the_empty_unique_id)
 {
-	struct peer *peer = with(FAULTS("UIDL reply +OK\\r\\n1\\r\\n2 \\r\\n.\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("UIDL reply +OK\\r\\n1\\r\\n2 \\r\\n.\\r\\n"));
 	struct commit_item item = { 0 };
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
@@ -336,7 +316,7 @@ Test(listing_quirks, l6_list_that_breaks_off_is_no_listing)
 	static const char *const cuts[] = { "UIDL drop 12", "LIST drop 12", "UIDL close 12" };
 
 	for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
-		struct peer *peer = with(FAULTS(cuts[i]));
+		struct peer *peer = peer_with(FAULTS(cuts[i]));
 
 		cr_assert_eq(peer_list(peer), POP3_E_CLOSED, "%s", cuts[i]);
 		cr_assert_eq(peer->count, 0);
@@ -356,7 +336,7 @@ Test(listing_quirks, l7_absurd_numbers)
 	};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		struct peer *peer = with(FAULTS(lists[i]));
+		struct peer *peer = peer_with(FAULTS(lists[i]));
 
 		cr_assert_eq(peer_list(peer), POP3_E_PROTOCOL, "%s", lists[i]);
 		peer_free(peer);
@@ -365,7 +345,7 @@ Test(listing_quirks, l7_absurd_numbers)
 
 Test(listing_quirks, l7_gaps)
 {
-	struct peer *peer = with(FAULTS("UIDL reply +OK\\r\\n900 z\\r\\n2 b\\r\\n.\\r\\n",
+	struct peer *peer = peer_with(FAULTS("UIDL reply +OK\\r\\n900 z\\r\\n2 b\\r\\n.\\r\\n",
 					"LIST reply +OK\\r\\n2 30\\r\\n900 40\\r\\n.\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
@@ -377,7 +357,7 @@ Test(listing_quirks, l7_gaps)
 
 Test(listing_quirks, l9_numbers_do_not_outlive_a_session)
 {
-	struct peer *peer = with(FAULTS("UIDL#2+ reply +OK\\r\\n1 b\\r\\n2 a\\r\\n.\\r\\n", "RETR#1 drop 0"));
+	struct peer *peer = peer_with(FAULTS("UIDL#2+ reply +OK\\r\\n1 b\\r\\n2 a\\r\\n.\\r\\n", "RETR#1 drop 0"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK);
 	/* The session is lost under RETR 1; in the new one "a" is number 2. */
@@ -403,7 +383,7 @@ Test(top, t1_refused)
 
 Test(top, t2_what_follows_the_header_is_thrown_away)
 {
-	struct peer *peer = with(FAULTS("TOP reply +OK\\r\\nSubject: x\\r\\n\\r\\nand\\r\\nbody\\r\\n.\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("TOP reply +OK\\r\\nSubject: x\\r\\n\\r\\nand\\r\\nbody\\r\\n.\\r\\n"));
 
 	cr_assert_eq(peer_headers(peer, "a"), POP3_OK);
 	cr_assert_octets(peer->received, "Subject: x\n\n");

@@ -4,26 +4,6 @@
 
 #include "tests/unit/support.h"
 
-#define SHOWN "Subject: one\n\nbody\n"
-
-/* A server with messages "a" and "b", and these faults. */
-static struct peer *with(const char *const *faults)
-{
-	struct peer *peer = peer_new();
-
-	peer_message(peer, "a", SHOWN);
-	peer_message(peer, "b", "Subject: two\n\n..dots\n.\nend\n");
-	peer_start(peer, faults);
-	return peer;
-}
-
-/* Fetches `a` from a server with these faults. */
-static enum pop3_err fetch_with(const char *const *faults, struct peer **peer_r)
-{
-	*peer_r = with(faults);
-	return peer_fetch(*peer_r, "a");
-}
-
 Test(session, s3_kinds_of_refusal)
 {
 	static const struct { const char *fault; enum pop3_err err; unsigned logins; } rows[] = {
@@ -51,7 +31,7 @@ Test(session, s3_kinds_of_refusal)
 
 Test(session, s3_temporary_fault_passes)
 {
-	struct peer *peer = with(FAULTS("AUTH#1 reply -ERR [SYS/TEMP] not now\\r\\n"));
+	struct peer *peer = peer_with(FAULTS("AUTH#1 reply -ERR [SYS/TEMP] not now\\r\\n"));
 
 	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
 	peer_free(peer);
@@ -59,7 +39,7 @@ Test(session, s3_temporary_fault_passes)
 
 Test(session, s21_refused_login_is_not_repeated)
 {
-	struct peer *peer = with(NULL);
+	struct peer *peer = peer_with(NULL);
 
 	peer->password = "wrong";
 	cr_assert_eq(peer_list(peer), POP3_E_AUTH);
@@ -237,7 +217,7 @@ Test(session, s17_message_that_another_client_deleted)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR gone"), &peer), POP3_E_GONE, "%s", peer->why.text);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR gone"), &peer), POP3_E_GONE, "%s", peer->why.text);
 	cr_assert_eq(peer_fetch(peer, "b"), POP3_E_GONE);
 	peer_free(peer);
 }
@@ -246,7 +226,7 @@ Test(session, s17_refused_but_still_there)
 {
 	struct peer *peer;
 
-	cr_assert_eq(fetch_with(FAULTS("RETR reply -ERR I would rather not\\r\\n"), &peer), POP3_E_SERVER);
+	cr_assert_eq(peer_fetch_with(FAULTS("RETR reply -ERR I would rather not\\r\\n"), &peer), POP3_E_SERVER);
 	cr_assert_eq(server_count(peer->server, "RETR"), 2);
 	peer_free(peer);
 }
