@@ -185,6 +185,7 @@ static struct box *box_loaded(const char *const *faults)
 	struct box *box = box_new(faults);
 
 	cr_assert_eq(mailbox_load(box->mailbox, NULL, NULL, &box->peer->why), 0, "%s", box->peer->why.text);
+	wait_for(box, &box->refreshed); /* its hook comes after the load has returned, or before */
 	return box;
 }
 
@@ -372,7 +373,6 @@ Test(mailbox, new_mail_comes_with_a_new_listing)
 {
 	struct box *box = box_loaded(FAULTS("UIDL#3 drop 9", "UIDL#4 drop 9"));
 
-	box->refreshed = false;
 	peer_message(box->peer, "m9", "Subject: new\n\n");
 	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
 	wait_for(box, &box->refreshed);
