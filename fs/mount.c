@@ -273,15 +273,15 @@ static bool serve(struct daemon *daemon)
 	return log_commit(&report);
 }
 
-/* From nothing to the end of the mount; false: it did not come to stand, or something was not deleted. */
+/* From the login to the end of the mount; false: it did not come to stand, or something was not deleted. */
 static bool live(struct daemon *daemon)
 {
 	const struct options *options = daemon->options;
 	struct pop3_why why = { "" };
 	bool good;
 
-	if (!prepare(daemon, &why) || !new_session(daemon) || !load(daemon, &why)) {
-		log_error("%s: %s", daemon->server, why.text[0] ? why.text : "FUSE does not take the options");
+	if (!load(daemon, &why)) {
+		log_error("%s: %s", daemon->server, why.text);
 		return false;
 	}
 	if (fuse_session_mount(daemon->fs.session, options->mountpoint) != 0) {
@@ -314,22 +314,37 @@ static void clean_up(struct daemon *daemon)
 	secret_source_close(&daemon->secret);
 }
 
-static int run_daemon(struct daemon *daemon)
+/* Lives with a thread for the signals, which stay blocked until there is a mailbox that it can settle. */
+static bool live_with_signals(struct daemon *daemon)
 {
 	pthread_t signal_thread;
 	bool good;
 
-	protect_memory();
-	block_signals(daemon);
 	daemon->main_thread = pthread_self();
 	if (pthread_create(&signal_thread, NULL, signal_main, daemon) != 0) {
 		log_error("cannot start a thread");
-		return 1;
+		return false;
 	}
 	good = live(daemon);
 	atomic_store(&daemon->ended, true);
 	pthread_kill(signal_thread, SIGUSR2);
 	pthread_join(signal_thread, NULL);
+	return good;
+}
+
+static int run_daemon(struct daemon *daemon)
+{
+	struct pop3_why why = { "" };
+	bool good = false;
+
+	protect_memory();
+	block_signals(daemon);
+	if (!prepare(daemon, &why))
+		log_error("%s: %s", daemon->server, why.text);
+	else if (!new_session(daemon))
+		log_error("%s: FUSE does not take the options", daemon->server);
+	else
+		good = live_with_signals(daemon);
 	clean_up(daemon);
 	return good ? 0 : 1;
 }

@@ -82,6 +82,23 @@ check 'the fingerprint may replace the chain' mount_it "tls_fingerprint=$(openss
 check 'unmount' unmount_it
 server_stop
 
+# A signal while the listing is read, also at the very beginning: it ends, with nothing left behind.
+PORT= ; server_start --tls --fault 'UIDL stall'
+for pause in 0 0.02 0.3; do
+	"$POP3FS" -f -o "password_file=$WORK/password,$CA" "pop3s://u@localhost:$PORT" "$MNT" 2> "$WORK/interrupted" &
+	foreground=$!
+	PIDS="$PIDS $foreground"
+	sleep $pause
+	kill -TERM $foreground
+	begin=$(milliseconds)
+	wait $foreground
+	status=$?
+	check "a signal $pause s after the start: status" test $status = 1 -o $status = 143
+	check "a signal $pause s after the start: at once" test $(($(milliseconds) - begin)) -lt 1500
+	same "a signal $pause s after the start: nothing left" '' "$(find "$WORK/cache" -name 'mount-*')"
+done
+server_stop
+
 # A terminal asks for the password without echo, and shows how the headers come in.
 PORT= ; server_start --tls --fault 'TOP delay 150'
 if command -v tmux > /dev/null; then
