@@ -44,11 +44,11 @@ struct daemon {
 	atomic_bool mounted, ended;
 };
 
-static enum pop3_err get_secret(void *ctx, struct secret *secret_r, struct pop3_why *why)
+static enum pop3_err get_secret(void *ctx, int cancel_fd, struct secret *secret_r, struct pop3_why *why)
 {
 	struct daemon *daemon = ctx;
 
-	return secret_source_get(&daemon->secret, secret_r, why);
+	return secret_source_get(&daemon->secret, cancel_fd, secret_r, why);
 }
 
 static void trace(void *ctx, char direction, const char *line, size_t len)

@@ -38,20 +38,21 @@ static enum pop3_err take_line(const char *text, size_t len, const char *from, s
 	return secret_set(secret_r, text, n) ? POP3_OK : pop3_fail(why, POP3_E_MEMORY, "out of memory");
 }
 
-/* Reads until the end, the first line's end, a full buffer or the deadline; -1 with errno. */
-static ssize_t read_line(int fd, char *buf, size_t size)
+/* Reads until the end, the first line's end, a full buffer, the deadline or a cancel; -1 with errno. */
+static ssize_t read_line(int fd, int cancel_fd, char *buf, size_t size)
 {
 	int64_t end = transport_now_ms() + COMMAND_MS;
 	size_t len = 0;
 
 	while (len < size && !memchr(buf, '\n', len)) {
-		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+		struct pollfd fds[2] = { { .fd = fd, .events = POLLIN }, { .fd = cancel_fd, .events = POLLIN } };
 		int64_t left = end - transport_now_ms();
-		int ready = left > 0 ? poll(&poll_fd, 1, (int)left) : 0;
-		ssize_t n = ready > 0 ? read(fd, buf + len, size - len) : -1;
+		int ready = left > 0 ? poll(fds, 2, (int)left) : 0;
+		bool cancelled = ready > 0 && fds[1].revents;
+		ssize_t n = ready > 0 && !cancelled ? read(fd, buf + len, size - len) : -1;
 
-		if (ready == 0)
-			errno = ETIMEDOUT;
+		if (ready == 0 || cancelled)
+			errno = cancelled ? ECANCELED : ETIMEDOUT;
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -63,10 +64,10 @@ static ssize_t read_line(int fd, char *buf, size_t size)
 	return (ssize_t)len;
 }
 
-static enum pop3_err take_from_fd(int fd, const char *from, struct secret *secret_r, struct pop3_why *why)
+static enum pop3_err take_from_fd(int fd, int cancel_fd, const char *from, struct secret *secret_r, struct pop3_why *why)
 {
 	char buf[POP3_MAX_SECRET + 2] = "";
-	ssize_t n = read_line(fd, buf, sizeof(buf));
+	ssize_t n = read_line(fd, cancel_fd, buf, sizeof(buf));
 	enum pop3_err err = n < 0 ? pop3_fail(why, POP3_E_SECRET, "%s: %s", from, strerror(errno))
 				  : take_line(buf, (size_t)n, from, secret_r, why);
 
@@ -74,7 +75,7 @@ static enum pop3_err take_from_fd(int fd, const char *from, struct secret *secre
 	return err;
 }
 
-static enum pop3_err from_file(const char *path, struct secret *secret_r, struct pop3_why *why)
+static enum pop3_err from_file(const char *path, int cancel_fd, struct secret *secret_r, struct pop3_why *why)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	enum pop3_err err;
@@ -85,7 +86,7 @@ static enum pop3_err from_file(const char *path, struct secret *secret_r, struct
 	else if (S_ISREG(st.st_mode) && (st.st_mode & 077))
 		err = pop3_fail(why, POP3_E_SECRET, "password_file=%s: others can read it (chmod 600)", path);
 	else
-		err = take_from_fd(fd, path, secret_r, why);
+		err = take_from_fd(fd, cancel_fd, path, secret_r, why);
 	if (fd >= 0)
 		close(fd);
 	return err;
@@ -115,7 +116,7 @@ static int spawn(const char *command, int output, pid_t *pid_r)
 	return err;
 }
 
-static enum pop3_err from_command(const char *command, struct secret *secret_r, struct pop3_why *why)
+static enum pop3_err from_command(const char *command, int cancel_fd, struct secret *secret_r, struct pop3_why *why)
 {
 	int pipe_fds[2], err, status = 0;
 	enum pop3_err got;
@@ -129,7 +130,7 @@ static enum pop3_err from_command(const char *command, struct secret *secret_r, 
 		close(pipe_fds[0]);
 		return pop3_fail(why, POP3_E_SECRET, "password_command: %s", strerror(err));
 	}
-	got = take_from_fd(pipe_fds[0], "password_command", secret_r, why);
+	got = take_from_fd(pipe_fds[0], cancel_fd, "password_command", secret_r, why);
 	close(pipe_fds[0]);
 	if (got)
 		kill(pid, SIGTERM);
@@ -187,14 +188,15 @@ bool secret_source_open(struct secret_source *source, const struct options *opti
 	return from_terminal(options, &source->asked, why) == POP3_OK;
 }
 
-enum pop3_err secret_source_get(struct secret_source *source, struct secret *secret_r, struct pop3_why *why)
+enum pop3_err secret_source_get(struct secret_source *source, int cancel_fd, struct secret *secret_r,
+				struct pop3_why *why)
 {
 	const struct options *options = source->options;
 
 	if (options->password_file)
-		return from_file(options->password_file, secret_r, why);
+		return from_file(options->password_file, cancel_fd, secret_r, why);
 	if (options->password_command)
-		return from_command(options->password_command, secret_r, why);
+		return from_command(options->password_command, cancel_fd, secret_r, why);
 	if (!secret_set(secret_r, source->asked.text, source->asked.len))
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
 	return POP3_OK;

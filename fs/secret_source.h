@@ -14,7 +14,8 @@ bool secret_source_open(struct secret_source *source, const struct options *opti
 
 /* struct account's secret(): the password for one login. Files and commands are read again each time. */
 __attribute__((warn_unused_result))
-enum pop3_err secret_source_get(struct secret_source *source, struct secret *secret_r, struct pop3_why *why);
+enum pop3_err secret_source_get(struct secret_source *source, int cancel_fd, struct secret *secret_r,
+				struct pop3_why *why);
 
 /* Wipes what was asked. */
 void secret_source_close(struct secret_source *source);

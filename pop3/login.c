@@ -202,7 +202,7 @@ static enum pop3_err authenticate(struct dialogue *dialogue, const struct accoun
 {
 	struct secret secret = { 0 };
 	struct auth *auth = NULL;
-	enum pop3_err err = account->secret(account->ctx, &secret, why);
+	enum pop3_err err = account->secret(account->ctx, account->cancel_fd, &secret, why);
 
 	if (!err && (secret.len > POP3_MAX_SECRET || !secret_fits_a_line(secret.text, secret.len) ||
 		     !secret_fits_a_line(account->user, strlen(account->user))))

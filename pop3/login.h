@@ -30,8 +30,8 @@ struct account {
 	int cancel_fd;  /* readable: everything ends with POP3_E_STOPPED; -1: none */
 	struct tls *tls; /* NULL where security is ACCOUNT_CLEAR */
 	bool lf;         /* show messages with LF line ends */
-	/* Gets the password or token, which the caller wipes; called for each login. */
-	enum pop3_err (*secret)(void *ctx, struct secret *secret_r, struct pop3_why *why);
+	/* Gets the password or token, which the caller wipes, for each login; cancel_fd readable ends its wait. */
+	enum pop3_err (*secret)(void *ctx, int cancel_fd, struct secret *secret_r, struct pop3_why *why);
 	void (*trace)(void *ctx, char direction, const char *line, size_t len); /* or NULL */
 	void *ctx;
 };

@@ -97,6 +97,13 @@ for pause in 0 0.02 0.3; do
 	check "a signal $pause s after the start: at once" test $(($(milliseconds) - begin)) -lt 1500
 	same "a signal $pause s after the start: nothing left" '' "$(find "$WORK/cache" -name 'mount-*')"
 done
+"$POP3FS" -f -o "password_command=sleep 60,$CA" "pop3s://u@localhost:$PORT" "$MNT" 2> "$WORK/interrupted" &
+foreground=$!
+sleep 0.3
+kill -TERM $foreground
+begin=$(milliseconds)
+wait $foreground
+check 'a signal while the password is awaited: at once' test $(($(milliseconds) - begin)) -lt 1500
 server_stop
 
 # A terminal asks for the password without echo, and shows how the headers come in.

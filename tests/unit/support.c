@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 
-static enum pop3_err give_password(void *ctx, struct secret *secret_r, struct pop3_why *why)
+static enum pop3_err give_password(void *ctx, int cancel_fd, struct secret *secret_r, struct pop3_why *why)
 {
 	struct peer *peer = ctx;
 
+	(void)cancel_fd;
 	if (!peer->password)
 		return pop3_fail(why, POP3_E_SECRET, "no password");
 	return secret_set(secret_r, peer->password, strlen(peer->password)) ? POP3_OK : POP3_E_MEMORY;

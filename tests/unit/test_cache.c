@@ -474,7 +474,7 @@ static enum pop3_err get(const char *file, const char *command, struct secret *s
 	enum pop3_err err;
 
 	cr_assert(secret_source_open(&source, &options, why));
-	err = secret_source_get(&source, secret, why);
+	err = secret_source_get(&source, -1, secret, why);
 	secret_source_close(&source);
 	return err;
 }
