@@ -127,8 +127,11 @@ enum pop3_err dialogue_reply(struct dialogue *dialogue, struct reply *reply_r, s
 	memcpy(dialogue->line, line, len);
 	transport_consume(dialogue->transport, used);
 	transport_expect(dialogue->transport);
-	trace(dialogue, '<', dialogue->line, len);
 	*reply_r = reply_decode(dialogue->line, len);
+	if (reply_r->status == REPLY_CONTINUE && reply_r->text_len > 0)
+		trace(dialogue, '<', "+ ********", 10); /* a challenge is as little for a log as its answer */
+	else
+		trace(dialogue, '<', dialogue->line, len);
 	if (reply_r->status == REPLY_BAD)
 		return pop3_fail(why, POP3_E_PROTOCOL, "no POP3 reply: \"%s\"",
 				 pop3_escape(shown, sizeof(shown), dialogue->line, len));

@@ -10,7 +10,7 @@ file() { echo "$MNT/2026-11-20_0812_A_$1.eml"; }
 check 'a name that is not there yet' sh -c "! test -e '$(file three)'"
 mail m3 three
 same 'a young listing stays' 2 "$(ls "$MNT" | wc -l)"
-same '--refresh' '3 messages' "$("$POP3FS" --refresh "$MNT" | sed 's/ (.*)//')"
+same '--refresh' 'messages: 3' "$("$POP3FS" --refresh "$MNT" | sed 's/ (.*)//')"
 check 'new mail by name, though it was known not to be there' test -e "$(file three)"
 same 'and in the list' 3 "$(ls "$MNT" | wc -l)"
 check 'its bytes' cmp "$(file three)" "$WORK/mail/new/m3"

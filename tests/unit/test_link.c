@@ -35,6 +35,8 @@ Test(login, every_method)
 				     peer->why.text);
 			cr_assert_null(strstr(peer->trace, PASSWORD), "a password in the dialogue");
 			cr_assert_null(strstr(peer->trace, "wrong\n"), "a password in the dialogue");
+			for (const char *at = peer->trace; (at = strstr(at, "\n+ ")); at++)
+				cr_assert_eq(strncmp(at, "\n+ ********\n", 12), 0, "a challenge in the dialogue");
 			peer_free(peer);
 		}
 	}
