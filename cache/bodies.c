@@ -101,6 +101,11 @@ static void end_fetch(struct message *message, bool present)
 	pthread_mutex_lock(&mailbox->lock);
 	message->body = present ? BODY_PRESENT : BODY_ABSENT;
 	message->fetch = NULL;
+	if (!present && message->unused) {
+		message->unused = false;
+		mailbox->unused--;
+		mailbox->ahead--;
+	}
 	if (present && message->state != MESSAGE_REMOVED) {
 		mailbox->cached++;
 		mailbox->cached_octets += message->octets;

@@ -83,6 +83,8 @@ void mailbox_take_out_locked(struct mailbox *mailbox, struct message *message)
 		mailbox->cached--;
 		mailbox->cached_octets -= message->octets;
 	}
+	mailbox->unused -= message->unused;
+	message->unused = false;
 	message->state = MESSAGE_REMOVED;
 }
 
@@ -152,6 +154,8 @@ static void publish(struct refresh *refresh)
 	for (size_t i = 0; i < refresh->n_fresh; i++)
 		refresh->fresh[i]->state = MESSAGE_SHOWN;
 	for (size_t i = 0; i < refresh->n_gone; i++) {
+		if (refresh->gone[i]->state == MESSAGE_REMOVED)
+			continue; /* a commit has found it gone meanwhile */
 		mailbox_take_out_locked(mailbox, refresh->gone[i]);
 		message_unref(refresh->gone[i]); /* the table's */
 	}

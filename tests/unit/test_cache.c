@@ -158,6 +158,8 @@ static void on_note(void *ctx, const char *text)
 
 #define BODY "From: A <a@example.org>\nSubject: %s\nDate: Fri, 20 Nov 2026 08:12:00 +0000\n\nbody %s\n"
 
+static enum link_pipelining pipelining = LINK_PIPELINING_AUTO;
+
 static struct box *box_new(const char *const *faults)
 {
 	struct box *box = calloc(1, sizeof(*box));
@@ -173,6 +175,7 @@ static struct box *box_new(const char *const *faults)
 	peer_start(peer, faults);
 	config = (struct mailbox_config){ .account = peer->config.account,
 					  .idle_ms = 30000,
+					  .pipelining = pipelining,
 					  .cache_dir = peer->dir,
 					  .hooks = { on_listed, on_sized, on_refreshed, on_fetched, on_committed, on_note, box } };
 	cr_assert_eq(mailbox_new(&config, &box->mailbox, &peer->why), 0, "%s", peer->why.text);
@@ -411,6 +414,33 @@ Test(mailbox, t4_a_header_that_differs_each_time)
 	mailbox_facts(box->mailbox, box->messages[2], &facts);
 	cr_assert_str_eq(facts.envelope->subject, "m2", "the name given first stays");
 	cr_assert_eq(server_count(box->peer->server, "RETR"), 2);
+	box_free(box);
+}
+
+/* A commit finds a message gone while a listing that has missed it too is still waiting for headers. */
+Test(mailbox, a_message_that_two_find_gone)
+{
+	struct mailbox_status status;
+	struct box *box;
+	uint64_t ticket;
+	char path[128];
+
+	pipelining = LINK_PIPELINING_OFF;
+	box = box_loaded(FAULTS("TOP#5+ delay 200"));
+	cr_assert_eq(mailbox_delete(box->mailbox, box->messages[1]), 0);
+	snprintf(path, sizeof(path), "%s/new/m1", box->peer->dir);
+	cr_assert_eq(unlink(path), 0);
+	peer_message(box->peer, "m8", "Subject: new\n\n");
+	peer_message(box->peer, "m9", "Subject: new\n\n");
+	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	usleep(150000); /* the first of the new headers is on the way */
+	cr_assert_eq(mailbox_commit(box->mailbox, &ticket), 1);
+	wait_for(box, &box->committed);
+	cr_assert_eq(box->committed_err, 0);
+	wait_for(box, &box->refreshed);
+	cr_assert(box->refreshed_err == 0 && box->count == 6);
+	mailbox_status(box->mailbox, &status);
+	cr_assert(status.messages == 5 && status.pending == 0 && status.commit.gone == 1);
 	box_free(box);
 }
 
