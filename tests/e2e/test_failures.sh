@@ -88,6 +88,7 @@ for pause in 0 0.02 0.3; do
 	"$POP3FS" -f -o "password_file=$WORK/password,$CA" "pop3s://u@localhost:$PORT" "$MNT" 2> "$WORK/interrupted" &
 	foreground=$!
 	PIDS="$PIDS $foreground"
+	wait_until "grep -q pop3fs /proc/$foreground/comm" # the shell that it was before would lose the signal
 	sleep $pause
 	kill -TERM $foreground
 	begin=$(milliseconds)
