@@ -111,7 +111,7 @@ static void commit_done(struct link_job *job, enum pop3_err err, const struct po
 	const struct mailbox_hooks *hooks = &mailbox->hooks;
 	bool again, idle;
 	size_t removed;
-	int failed;
+	int failed, later;
 
 	pthread_mutex_lock(&mailbox->lock);
 	removed = book_locked(mailbox, commit, err, why);
@@ -124,13 +124,14 @@ static void commit_done(struct link_job *job, enum pop3_err err, const struct po
 	idle = again && !mailbox->committing;
 	if (idle)
 		mailbox->ticket++;
+	later = mailbox->pending > 0 && !failed ? -ENOMEM : failed;
 	pthread_mutex_unlock(&mailbox->lock);
 
 	if (removed > 0)
 		hooks->listed(hooks->ctx, NULL, 0, commit->messages, removed);
 	hooks->committed(hooks->ctx, commit->ticket, failed);
-	if (idle) /* those who came later find everything done by this one, or still failing */
-		hooks->committed(hooks->ctx, commit->ticket + 1, failed);
+	if (idle) /* those who came later: all is done, or it could not be started again */
+		hooks->committed(hooks->ctx, commit->ticket + 1, later);
 	if (strncmp(job->deletions[0].key, LISTING_SESSION_PREFIX, strlen(LISTING_SESSION_PREFIX)) == 0)
 		(void)mailbox_refresh(mailbox); /* the session is over, and all keys with it */
 	pthread_mutex_lock(&mailbox->lock);

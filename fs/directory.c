@@ -67,7 +67,6 @@ void fs_expired(void *ctx, struct wait *wait)
 static int start_refresh(void *ctx, uint64_t *id_r)
 {
 	struct fs *fs = ctx;
-
 	int err = mailbox_refresh(fs->mailbox);
 
 	*id_r = 0;

@@ -89,7 +89,6 @@ static enum pop3_err add_size(void *ctx, const char *line, size_t len, struct po
 	return listing_add(session->listing, number, NULL, 0, octets, why);
 }
 
-
 /* *refused_r: the server answered -ERR; the listing is as before. */
 static enum pop3_err ask_listing(struct session *session, const char *verb, dialogue_line_fn *each,
 				 bool *refused_r, struct pop3_why *why)

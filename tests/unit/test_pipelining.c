@@ -45,6 +45,7 @@ Test(pipelining, saves_round_trips)
 	struct peer *peer = with(FAULTS("TOP delay 10"));
 
 	check_all(peer, LINK_HEADERS, "headers");
+	cr_assert(strstr(peer->trace, "TOP 1 0\nTOP 2 0\n"), "the second is sent before the first is answered");
 	check_all(peer, LINK_FETCH, "fetches");
 	cr_assert_eq(server_count(peer->server, "GREETING"), 1);
 	cr_assert_str_empty(peer->notes);
@@ -118,19 +119,29 @@ Test(pipelining, s17_messages_that_vanish_among_others)
 	peer_free(peer);
 }
 
-Test(pipelining, off_where_it_is_not_announced)
+Test(pipelining, auto_on_off)
 {
-	struct peer *peer = peer_new();
+	static const struct { const char *capa; enum link_pipelining wanted; bool pipelined; } rows[] = {
+		{ "UIDL\nTOP\nSASL PLAIN\n", LINK_PIPELINING_AUTO, false },
+		{ "UIDL\nTOP\nSASL PLAIN\n", LINK_PIPELINING_ON, true },
+		{ "UIDL\nTOP\nPIPELINING\nSASL PLAIN\n", LINK_PIPELINING_AUTO, true },
+		{ "UIDL\nTOP\nPIPELINING\nSASL PLAIN\n", LINK_PIPELINING_OFF, false },
+	};
 
-	peer->server_config.capa = "UIDL\nTOP\nSASL PLAIN\n";
-	peer_message(peer, "a", "Subject: a\n\n");
-	peer_message(peer, "b", "Subject: b\n\n");
-	/* What follows a TOP unasked would be taken for the answer to the next one, had it been sent. */
-	peer_start(peer, FAULTS("TOP#1 delay 100"));
-	cr_assert_eq(peer_list(peer), POP3_OK);
-	peer_all(peer, LINK_HEADERS);
-	cr_assert_eq(peer->all_err[1], POP3_OK);
-	peer_free(peer);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct peer *peer = peer_new();
+
+		peer->server_config.capa = rows[i].capa;
+		peer->config.pipelining = rows[i].wanted;
+		peer_message(peer, "a", "Subject: a\n\n");
+		peer_message(peer, "b", "Subject: b\n\n");
+		peer_start(peer, NULL);
+		cr_assert_eq(peer_list(peer), POP3_OK);
+		peer_all(peer, LINK_HEADERS);
+		cr_assert(peer->all_err[0] == POP3_OK && peer->all_err[1] == POP3_OK);
+		cr_assert_eq(strstr(peer->trace, "TOP 1 0\nTOP 2 0\n") != NULL, rows[i].pipelined, "row %zu", i);
+		peer_free(peer);
+	}
 }
 
 Test(pipelining, s8_unanswered_commands_are_bounded)
