@@ -17,7 +17,8 @@ struct fetch {
 	struct message *message; /* with a reference */
 	struct store_writer writer;
 	struct header_digest digest;
-	int err; /* of the store, -errno */
+	struct refresh *refresh; /* that waits for it before it shows the message; NULL: none */
+	int err;		 /* of the store, -errno */
 };
 
 static struct fetch *fetch_of(struct link_job *job)
@@ -80,7 +81,10 @@ static void learn_envelope(struct message *message, int fd)
 	pthread_mutex_unlock(&message->mailbox->lock);
 }
 
-/* A whole body is in place and open in `fd`: its size is the message's from now on. */
+/*
+ * A whole body is in place and open in `fd`: its size is the message's from now on. It counts as exact only
+ * when the kernel knows it too, in end_fetch().
+ */
 static void set_size(struct message *message, uint64_t octets, int fd)
 {
 	struct mailbox *mailbox = message->mailbox;
@@ -88,8 +92,9 @@ static void set_size(struct message *message, uint64_t octets, int fd)
 
 	pthread_mutex_lock(&mailbox->lock);
 	was = message->octets;
+	mailbox_count_locked(message, -1);
 	message->octets = octets;
-	message->exact = true;
+	mailbox_count_locked(message, 1);
 	pthread_mutex_unlock(&mailbox->lock);
 	mailbox->hooks.sized(mailbox->hooks.ctx, message, was, octets, fd);
 }
@@ -99,16 +104,15 @@ static void end_fetch(struct message *message, bool present)
 	struct mailbox *mailbox = message->mailbox;
 
 	pthread_mutex_lock(&mailbox->lock);
+	mailbox_count_locked(message, -1);
 	message->body = present ? BODY_PRESENT : BODY_ABSENT;
+	message->exact |= present;
+	mailbox_count_locked(message, 1);
 	message->fetch = NULL;
 	if (!present && message->unused) {
 		message->unused = false;
 		mailbox->unused--;
 		mailbox->ahead--;
-	}
-	if (present && message->state != MESSAGE_REMOVED) {
-		mailbox->cached++;
-		mailbox->cached_octets += message->octets;
 	}
 	pthread_mutex_unlock(&mailbox->lock);
 }
@@ -132,6 +136,8 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 		close(fd);
 	}
 	end_fetch(message, !failed);
+	if (fetch->refresh)
+		refresh_fetched(fetch->refresh, message, failed);
 	mailbox->hooks.fetched(mailbox->hooks.ctx, message, failed);
 	if (err == POP3_E_GONE)
 		(void)mailbox_refresh(mailbox);
@@ -140,13 +146,14 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 }
 
 /* Queues a fetch; the message is marked as being fetched. */
-static int begin_fetch_locked(struct message *message, bool ahead)
+static int begin_fetch_locked(struct message *message, bool ahead, struct refresh *refresh)
 {
 	struct fetch *fetch = calloc(1, sizeof(*fetch));
 
 	if (!fetch)
 		return -ENOMEM;
 	fetch->message = message_ref(message);
+	fetch->refresh = refresh;
 	fetch->writer.fd = -1;
 	fetch->job = (struct link_job){ .kind = LINK_FETCH,
 					.count = 1,
@@ -171,15 +178,15 @@ int mailbox_open(struct mailbox *mailbox, struct message *message)
 	if (message->body == BODY_PRESENT) {
 		fd = store_open(mailbox->store, message->key);
 		if (fd == -ENOENT) { /* somebody has tidied the cache: it is fetched again */
+			mailbox_count_locked(message, -1);
 			message->body = BODY_ABSENT;
-			mailbox->cached--;
-			mailbox->cached_octets -= message->octets;
+			mailbox_count_locked(message, 1);
 		}
 	}
 	if (message->body == BODY_FETCHING)
 		link_promote(mailbox->link, message->fetch);
 	if (message->body == BODY_ABSENT)
-		fd = begin_fetch_locked(message, false);
+		fd = begin_fetch_locked(message, false, NULL);
 	if (message->unused) {
 		message->unused = false;
 		mailbox->unused--;
@@ -192,10 +199,20 @@ void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message)
 {
 	pthread_mutex_lock(&mailbox->lock);
 	if (message->body == BODY_ABSENT && message->state == MESSAGE_SHOWN &&
-	    begin_fetch_locked(message, true) == -EINPROGRESS) {
+	    begin_fetch_locked(message, true, NULL) == -EINPROGRESS) {
 		message->unused = true;
 		mailbox->ahead++;
 		mailbox->unused++;
 	}
 	pthread_mutex_unlock(&mailbox->lock);
+}
+
+int mailbox_fetch_fresh(struct message *message, struct refresh *refresh)
+{
+	int err;
+
+	pthread_mutex_lock(&message->mailbox->lock);
+	err = begin_fetch_locked(message, true, refresh);
+	pthread_mutex_unlock(&message->mailbox->lock);
+	return err == -EINPROGRESS ? 0 : err;
 }

@@ -25,8 +25,7 @@ int mailbox_delete(struct mailbox *mailbox, struct message *message)
 
 	pthread_mutex_lock(&mailbox->lock);
 	if (message->state == MESSAGE_SHOWN) {
-		message->state = MESSAGE_PENDING;
-		mailbox->pending++;
+		mailbox_set_state_locked(message, MESSAGE_PENDING);
 		err = 0;
 	}
 	pthread_mutex_unlock(&mailbox->lock);
@@ -40,10 +39,8 @@ int mailbox_restore(struct mailbox *mailbox, struct message *message)
 	pthread_mutex_lock(&mailbox->lock);
 	if (message->state == MESSAGE_PENDING) {
 		err = message->in_commit ? -EBUSY : 0;
-		if (!err) {
-			message->state = MESSAGE_SHOWN;
-			mailbox->pending--;
-		}
+		if (!err)
+			mailbox_set_state_locked(message, MESSAGE_SHOWN);
 	}
 	pthread_mutex_unlock(&mailbox->lock);
 	return err;
@@ -119,12 +116,12 @@ static void commit_done(struct link_job *job, enum pop3_err err, const struct po
 	again = mailbox->commit_again;
 	mailbox->commit_again = false;
 	mailbox->committing = false;
-	if (again && mailbox->pending > 0)
+	if (again && mailbox->counts.pending > 0)
 		start_locked(mailbox);
 	idle = again && !mailbox->committing;
 	if (idle)
 		mailbox->ticket++;
-	later = mailbox->pending > 0 && !failed ? -ENOMEM : failed;
+	later = mailbox->counts.pending > 0 && !failed ? -ENOMEM : failed;
 	pthread_mutex_unlock(&mailbox->lock);
 
 	if (removed > 0)
@@ -150,8 +147,8 @@ static struct commit *gather_locked(struct mailbox *mailbox)
 
 	if (!commit)
 		return NULL;
-	commit->messages = calloc(mailbox->pending + 1, sizeof(struct message *));
-	commit->job.deletions = calloc(mailbox->pending + 1, sizeof(struct commit_item));
+	commit->messages = calloc(mailbox->counts.pending + 1, sizeof(struct message *));
+	commit->job.deletions = calloc(mailbox->counts.pending + 1, sizeof(struct commit_item));
 	if (!commit->messages || !commit->job.deletions) {
 		free_commit(commit);
 		return NULL;
@@ -190,7 +187,7 @@ int mailbox_commit(struct mailbox *mailbox, uint64_t *ticket_r)
 		mailbox->commit_again = true;
 		*ticket_r = mailbox->ticket + 1;
 		started = 1;
-	} else if (mailbox->pending > 0) {
+	} else if (mailbox->counts.pending > 0) {
 		start_locked(mailbox);
 		*ticket_r = mailbox->ticket;
 		started = mailbox->committing ? 1 : -ENOMEM;
@@ -205,8 +202,8 @@ void mailbox_settle(struct mailbox *mailbox, int64_t fresh_s, struct commit_repo
 
 	pthread_mutex_lock(&mailbox->lock);
 	known = mailbox->report.err && mailbox->report.time + fresh_s > time(NULL) &&
-		mailbox->report.kept == mailbox->pending;
-	if (mailbox->pending > 0 && !known && !mailbox->committing)
+		mailbox->report.kept == mailbox->counts.pending;
+	if (mailbox->counts.pending > 0 && !known && !mailbox->committing)
 		start_locked(mailbox);
 	while (mailbox->committing)
 		pthread_cond_wait(&mailbox->changed, &mailbox->lock);

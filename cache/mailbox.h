@@ -84,6 +84,12 @@ void mailbox_facts(struct mailbox *mailbox, struct message *message, struct mess
 __attribute__((warn_unused_result))
 int mailbox_open(struct mailbox *mailbox, struct message *message);
 
+/*
+ * true: every message that is shown has its exact size, and from now on a new one is fetched before it is
+ * shown (DESIGN 11). false: not yet.
+ */
+bool mailbox_promise_exact(struct mailbox *mailbox);
+
 /* Fetches the body, if it is not there, behind all that is waited for; fetched() follows if so. */
 void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message);
 

@@ -38,6 +38,14 @@ struct message {
 	UT_hash_handle hh;
 };
 
+/* Of the table, kept by mailbox_count_locked(). */
+struct mailbox_counts {
+	size_t shown, pending, cached;
+	size_t estimated; /* shown or pending, and the size is not exact */
+	uint64_t octets;  /* of those shown */
+	uint64_t cached_octets;
+};
+
 struct mailbox {
 	struct mailbox_hooks hooks;
 	struct link *link;
@@ -54,12 +62,31 @@ struct mailbox {
 	size_t headers_done, headers_total;
 	int64_t listed_time, asked_ms; /* since the epoch, s; by CLOCK_MONOTONIC */
 
-	size_t pending, cached, ahead, unused;
-	uint64_t cached_octets;
+	struct mailbox_counts counts;
+	bool exact_only; /* what is new is fetched before it is shown, mailbox_promise_exact() */
+	size_t ahead, unused;
 	bool committing, commit_again;
 	uint64_t ticket; /* of the newest commit that was started */
 	struct commit_report report;
 };
 
+/* mailbox.c: */
+
+/* Takes a message out of the counts (-1) before its state, body or size changes, and in again (1) afterwards. */
+void mailbox_count_locked(const struct message *message, int sign);
+
+void mailbox_set_state_locked(struct message *message, enum message_state state);
+
 /* Takes a message out of the table, under lock; the caller gets the table's reference. */
 void mailbox_take_out_locked(struct mailbox *mailbox, struct message *message);
+
+/* bodies.c: */
+
+struct refresh;
+
+/* Fetches what is new before it is shown; refresh_fetched() follows. 0 or -ENOMEM. */
+int mailbox_fetch_fresh(struct message *message, struct refresh *refresh);
+
+/* refresh.c: */
+
+void refresh_fetched(struct refresh *refresh, struct message *message, int err);

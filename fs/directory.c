@@ -50,7 +50,8 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (ino != TREE_ROOT && ino != TREE_DELETED)
 		status = -ENOTDIR;
 	else if (ino == TREE_ROOT)
-		status = wait_begin(fs->waits, req, WAIT_OPENDIR, fi, REFRESH_WAIT_MS, start_opendir, fs);
+		status = wait_begin(fs->waits, req, &(struct wait){ .kind = WAIT_OPENDIR, .fi = *fi },
+				    REFRESH_WAIT_MS, start_opendir, fs);
 	if (status == 0)
 		reply_opendir(fs, req, ino, fi);
 	else if (status != -EINPROGRESS)
@@ -81,7 +82,8 @@ void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fu
 
 	(void)arg, (void)flags, (void)in, (void)in_size, (void)out_size;
 	if (ino == TREE_ROOT && cmd == CONTROL_REFRESH)
-		status = wait_begin(fs->waits, req, WAIT_REFRESH, fi, 0, start_refresh, fs);
+		status = wait_begin(fs->waits, req, &(struct wait){ .kind = WAIT_REFRESH, .fi = *fi }, 0,
+				    start_refresh, fs);
 	if (status != -EINPROGRESS)
 		fuse_reply_err(req, -status);
 }
@@ -218,7 +220,7 @@ static int start_commit(void *ctx, uint64_t *ticket_r)
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	int status = wait_begin(fs->waits, req, WAIT_COMMIT, fi, 0, start_commit, fs);
+	int status = wait_begin(fs->waits, req, &(struct wait){ .kind = WAIT_COMMIT, .fi = *fi }, 0, start_commit, fs);
 
 	(void)ino, (void)datasync;
 	if (status != -EINPROGRESS)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Open, read, release. A file handle is the descriptor of the body in the cache, so a file that was deleted
- * while open can be read to its end.
+ * while open can be read to its end. Once every size is exact, opens are refused with ENOSYS, and the kernel
+ * opens without us (DESIGN 11); a handle is 0 then, which is no descriptor of ours.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,42 +23,77 @@ static void reply_open(fuse_req_t req, struct fuse_file_info *fi, int fd)
 		close(fd);
 }
 
-struct open_request {
+static void reply_read(fuse_req_t req, int fd, size_t size, off_t off)
+{
+	struct fuse_bufvec data = FUSE_BUFVEC_INIT(size);
+
+	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+	data.buf[0].fd = fd;
+	data.buf[0].pos = off;
+	fuse_reply_data(req, &data, FUSE_BUF_SPLICE_MOVE);
+}
+
+struct body_request {
 	struct fs *fs;
 	struct message *message;
 };
 
-static int start_open(void *ctx, uint64_t *id_r)
+static int start_body(void *ctx, uint64_t *id_r)
 {
-	struct open_request *open = ctx;
+	struct body_request *body = ctx;
 
-	*id_r = message_ino(open->message);
-	return mailbox_open(open->fs->mailbox, open->message);
+	*id_r = message_ino(body->message);
+	return mailbox_open(body->fs->mailbox, body->message);
+}
+
+/* The body of a message: a descriptor, -EINPROGRESS (the request waits for it), or -errno. */
+static int need_body(struct fs *fs, fuse_req_t req, struct message *message, const struct wait *what)
+{
+	struct body_request body = { fs, message };
+	int fd = wait_begin(fs->waits, req, what, 0, start_body, &body);
+
+	if (fs->readahead && what->off == 0 && (fd >= 0 || fd == -EINPROGRESS))
+		readahead_opened(fs->readahead, message);
+	return fd;
+}
+
+/* fs->readahead is not there with prefetch=off, and then new mail is not to be fetched unasked either. */
+static bool opens_are_free(struct fs *fs)
+{
+	return fs->readahead && mailbox_promise_exact(fs->mailbox);
 }
 
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	struct open_request open = { fs, tree_message(fs->tree, ino, false) };
+	struct message *message = tree_message(fs->tree, ino, false);
 	int fd;
 
-	if (!open.message) {
-		fuse_reply_err(req, ENOENT);
-		return;
-	}
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC)) {
-		message_unref(open.message);
-		fuse_reply_err(req, EROFS);
-		return;
-	}
-	fd = wait_begin(fs->waits, req, WAIT_BODY, fi, 0, start_open, &open);
-	if (fs->readahead && (fd >= 0 || fd == -EINPROGRESS))
-		readahead_opened(fs->readahead, open.message);
-	message_unref(open.message);
+	if (!message)
+		fd = -ENOENT;
+	else if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
+		fd = -EROFS;
+	else if (opens_are_free(fs))
+		fd = -ENOSYS; /* the kernel asks no more: reads come without a handle */
+	else
+		fd = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .fi = *fi });
+	message_unref(message);
 	if (fd >= 0)
 		reply_open(req, fi, fd);
 	else if (fd != -EINPROGRESS)
 		fuse_reply_err(req, -fd);
+}
+
+static void end_wait(struct wait *wait, int fd)
+{
+	if (fd < 0) {
+		fuse_reply_err(wait->req, fd == -EINPROGRESS ? EIO : -fd);
+	} else if (wait->size == 0) {
+		reply_open(wait->req, &wait->fi, fd);
+	} else {
+		reply_read(wait->req, fd, wait->size, wait->off);
+		close(fd);
+	}
 }
 
 void fs_fetched(void *ctx, struct message *message, int err)
@@ -66,13 +102,8 @@ void fs_fetched(void *ctx, struct message *message, int err)
 	struct wait *taken = wait_take(fs->waits, WAIT_BODY, message_ino(message)), *wait;
 
 	while ((wait = taken)) {
-		int fd = err ? err : mailbox_open(fs->mailbox, message);
-
 		DL_DELETE(taken, wait);
-		if (fd >= 0)
-			reply_open(wait->req, &wait->fi, fd);
-		else
-			fuse_reply_err(wait->req, fd == -EINPROGRESS ? EIO : -fd);
+		end_wait(wait, err ? err : mailbox_open(fs->mailbox, message));
 		free(wait);
 	}
 }
@@ -99,15 +130,29 @@ void fs_sized(void *ctx, struct message *message, uint64_t was, uint64_t now, in
 	fuse_lowlevel_notify_store(fs->session, ino, (off_t)offset, &page, 0);
 }
 
+/* Without a handle the body is found by the inode; one that was evicted is fetched again. */
+static void read_unopened(struct fs *fs, fuse_req_t req, fuse_ino_t ino, size_t size, off_t off)
+{
+	struct message *message = tree_message(fs->tree, ino, false);
+	int fd = -ENOENT;
+
+	if (message)
+		fd = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .size = size, .off = off });
+	message_unref(message);
+	if (fd >= 0) {
+		reply_read(req, fd, size, off);
+		close(fd);
+	} else if (fd != -EINPROGRESS) {
+		fuse_reply_err(req, -fd);
+	}
+}
+
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	struct fuse_bufvec data = FUSE_BUFVEC_INIT(size);
-
-	(void)ino;
-	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	data.buf[0].fd = (int)fi->fh;
-	data.buf[0].pos = off;
-	fuse_reply_data(req, &data, FUSE_BUF_SPLICE_MOVE);
+	if (fi->fh)
+		reply_read(req, (int)fi->fh, size, off);
+	else
+		read_unopened(fuse_req_userdata(req), req, ino, size, off);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -54,7 +54,7 @@ void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
 	      const void *in, size_t in_size, size_t out_size);
-void fs_refreshed(void *ctx, int err);
+void fs_refreshed(void *ctx, int err); /* answers who waits for a listing */
 void fs_expired(void *ctx, struct wait *wait);
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 /* fs/file.c */

@@ -38,7 +38,7 @@ struct daemon {
 	struct tls *tls;
 	struct fs fs;
 	int ready_fd; /* the waiting shell's end of a pipe; -1: in the foreground */
-	char *server, *fsname;
+	char *server, *fsname, *mountpoint; /* the latter absolute */
 	sigset_t signals;
 	pthread_t main_thread;
 	atomic_bool mounted, ended;
@@ -284,12 +284,16 @@ static bool live(struct daemon *daemon)
 		log_error("%s: %s", daemon->server, why.text);
 		return false;
 	}
-	if (fuse_session_mount(daemon->fs.session, options->mountpoint) != 0) {
+	if (fuse_session_mount(daemon->fs.session, daemon->mountpoint) != 0) {
 		log_error("%s: not mounted", options->mountpoint);
 		return false;
 	}
 	atomic_store(&daemon->mounted, true);
-	atomic_store(&daemon->fs.notify, notify_new(daemon->fs.session));
+	atomic_store(&daemon->fs.notify, notify_new(&(struct notify_config){ .session = daemon->fs.session,
+									      .tree = daemon->fs.tree,
+									      .mountpoint = daemon->mountpoint,
+									      .refreshed = fs_refreshed,
+									      .ctx = &daemon->fs }));
 	leave_terminal(daemon);
 	good = serve(daemon);
 	fuse_session_unmount(daemon->fs.session);
@@ -413,12 +417,13 @@ int mount_run(const struct options *options)
 		return 1;
 	if (!secret_source_open(&daemon.secret, options, &why))
 		log_error("%s", why.text);
-	else if (!name_server(&daemon))
-		log_error("out of memory");
+	else if (!name_server(&daemon) || !(daemon.mountpoint = realpath(options->mountpoint, NULL)))
+		log_error("%s", strerror(errno));
 	else
 		status = start_daemon(&daemon);
 	secret_source_close(&daemon.secret);
 	free(daemon.server);
 	free(daemon.fsname);
+	free(daemon.mountpoint);
 	return status;
 }

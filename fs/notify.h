@@ -1,19 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tells the kernel what has changed without its doing, from a thread of its own: the kernel takes a
- * directory's lock for that, which an fsync of the directory holds while it waits for the link's thread.
+ * What changes without the kernel's doing is told to it, and to those who watch the directory, from a thread
+ * of its own, in order. New and vanished mail is announced (DESIGN 12): the thread calls mknod() and unlink()
+ * on the mount point, and the file system recognises its own request, so that inotify has its event. Where
+ * that cannot be (a read-only mount), or is too much at once, the kernel's entries are invalidated.
+ *
+ * The thread may block: the kernel takes the directory's lock, which an fsync of the directory holds while
+ * it waits for the link's thread.
  */
 #pragma once
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
 
+#include "fs/tree.h"
+
 struct notify;
 
-/* Starts the thread; NULL: it cannot. */
-struct notify *notify_new(struct fuse_session *session);
+struct notify_config {
+	struct fuse_session *session;
+	struct tree *tree;
+	const char *mountpoint; /* absolute; lives as long as the notifier */
+	/* A listing has come (0 or -errno), and what it changed can be seen by now. On the thread. */
+	void (*refreshed)(void *ctx, int err);
+	void *ctx;
+};
 
-/* Ends it; what has not been told is dropped. After the last request was answered. Takes NULL. */
+/* Starts the thread, once the mount stands; NULL: it cannot. */
+struct notify *notify_new(const struct notify_config *config);
+
+/* Ends it; what has not been told is dropped. When the kernel asks no more. Takes NULL. */
 void notify_free(struct notify *notify);
 
-/* A name in a directory has gone or come: what the kernel knows of it, and of the directory, is old. Any thread. */
-void notify_name(struct notify *notify, fuse_ino_t dir, const char *name);
+/* Shows a message in the root; takes one away from where it stands; says that a listing has come. Any thread. */
+void notify_added(struct notify *notify, struct message *message);
+void notify_removed(struct notify *notify, struct message *message);
+void notify_refreshed(struct notify *notify, int err);
+
+/* The inode number that a MKNOD or UNLINK of this process and name announces; 0: it is somebody else's. */
+uint64_t notify_announced(struct notify *notify, pid_t pid, const char *name);

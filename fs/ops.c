@@ -117,12 +117,28 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		fuse_reply_err(req, ENOENT);
 }
 
+/* The message that the notifier's own MKNOD or UNLINK announces; 0: the request is somebody else's. */
+static uint64_t announced(struct fs *fs, fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct notify *notify = atomic_load(&fs->notify);
+
+	return notify && parent == TREE_ROOT ? notify_announced(notify, fuse_req_ctx(req)->pid, name) : 0;
+}
+
 static void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	struct message *message = tree_lookup(fs->tree, parent, name, false);
-	int err = message ? 0 : -ENOENT;
+	uint64_t ino = announced(fs, req, parent, name);
+	struct message *message;
+	int err;
 
+	if (ino) { /* it has gone from the server: nothing is deleted */
+		tree_remove(fs->tree, ino);
+		fuse_reply_err(req, 0);
+		return;
+	}
+	message = tree_lookup(fs->tree, parent, name, false);
+	err = message ? 0 : -ENOENT;
 	if (message && parent == TREE_DELETED) /* only a commit deletes for good */
 		err = -EPERM;
 	if (!err)
@@ -175,9 +191,26 @@ static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	fuse_reply_err(req, EROFS);
 }
 
+/* Nobody makes a message but the notifier, when one has come. */
 static void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	(void)parent, (void)name, (void)mode, (void)rdev;
+	struct fs *fs = fuse_req_userdata(req);
+	uint64_t ino = announced(fs, req, parent, name);
+
+	(void)mode, (void)rdev;
+	if (!ino) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	tree_move(fs->tree, ino, TREE_ROOT);
+	fs_lookup(req, parent, name);
+}
+
+/* Comes where opens are no longer asked for, DESIGN 11. */
+static void fs_write(fuse_req_t req, fuse_ino_t ino, const char *octets, size_t size, off_t off,
+		     struct fuse_file_info *fi)
+{
+	(void)ino, (void)octets, (void)size, (void)off, (void)fi;
 	fuse_reply_err(req, EROFS);
 }
 
@@ -240,6 +273,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.link = fs_link,
 	.open = fs_open,
 	.read = fs_read,
+	.write = fs_write,
 	.release = fs_release,
 	.opendir = fs_opendir,
 	.readdir = fs_readdir,
@@ -255,30 +289,44 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.create = fs_create,
 };
 
-/* Has the kernel told of a name in the root, once it can know one. */
-static void tell(struct fs *fs, const char *name)
+/* What stands in .deleted leaves it at once, before the commit is answered; the rest is announced. */
+static void show_removed(struct fs *fs, struct notify *notify, struct message *message)
 {
-	struct notify *notify = atomic_load(&fs->notify);
+	char name[NAME_SIZE];
+	uint64_t dir;
 
-	if (notify)
-		notify_name(notify, TREE_ROOT, name);
+	if (notify && !(tree_find(fs->tree, message_ino(message), &dir, name) && dir == TREE_DELETED))
+		notify_removed(notify, message);
+	else
+		tree_remove(fs->tree, message_ino(message));
 }
 
 static void on_listed(void *ctx, struct message *const *added, size_t n_added, struct message *const *removed,
 		      size_t n_removed)
 {
 	struct fs *fs = ctx;
+	struct notify *notify = atomic_load(&fs->notify);
 	char name[NAME_SIZE];
-	uint64_t dir;
 
 	for (size_t i = 0; i < n_removed; i++)
-		if (tree_remove(fs->tree, message_ino(removed[i]), &dir, name) && dir == TREE_ROOT)
-			tell(fs, name);
+		show_removed(fs, notify, removed[i]);
 	for (size_t i = 0; i < n_added; i++)
-		if (tree_add(fs->tree, added[i], name))
-			tell(fs, name);
-		else
+		if (notify)
+			notify_added(notify, added[i]);
+		else if (!tree_add(fs->tree, added[i], TREE_ROOT, name))
 			log_error("a message is not shown: out of memory");
+}
+
+/* Those who wait for it are answered when what it brought can be seen. */
+static void on_refreshed(void *ctx, int err)
+{
+	struct fs *fs = ctx;
+	struct notify *notify = atomic_load(&fs->notify);
+
+	if (notify)
+		notify_refreshed(notify, err);
+	else
+		fs_refreshed(fs, err);
 }
 
 static void on_committed(void *ctx, uint64_t ticket, int err)
@@ -302,7 +350,7 @@ static void on_note(void *ctx, const char *text)
 struct mailbox_hooks fs_hooks(struct fs *fs)
 {
 	return (struct mailbox_hooks){ .listed = on_listed,
-				       .refreshed = fs_refreshed,
+				       .refreshed = on_refreshed,
 				       .sized = fs_sized,
 				       .fetched = fs_fetched,
 				       .committed = on_committed,

@@ -15,7 +15,7 @@
 struct node {
 	struct message *message;
 	char *name;
-	uint64_t ino, dir; /* dir 0: the name no longer stands */
+	uint64_t ino, dir; /* dir 0: it has no name any more */
 	uint64_t lookups;
 	unsigned refs; /* one for the name, one for all lookups, one for each listing */
 	UT_hash_handle by_name, by_ino;
@@ -33,12 +33,12 @@ struct tree {
 	pthread_mutex_t lock;
 	struct node *names, *inodes;
 	struct tree_listing *listings;
-	struct directory directories[2];
+	struct directory directories[3]; /* root, .deleted, hidden */
 };
 
 static struct directory *directory(struct tree *tree, uint64_t dir)
 {
-	return &tree->directories[dir == TREE_DELETED];
+	return &tree->directories[dir - TREE_ROOT];
 }
 
 static void unref_locked(struct tree *tree, struct node *node)
@@ -78,7 +78,8 @@ struct tree *tree_new(const char *template, struct mailbox *mailbox)
 		return NULL;
 	tree->template = template;
 	tree->mailbox = mailbox;
-	tree->directories[0].changed = tree->directories[1].changed = time(NULL);
+	for (uint64_t dir = TREE_ROOT; dir <= TREE_HIDDEN; dir++)
+		directory(tree, dir)->changed = time(NULL);
 	pthread_mutex_init(&tree->lock, NULL);
 	return tree;
 }
@@ -135,7 +136,7 @@ static char *unique_name_locked(struct tree *tree, struct message *message)
 	return strdup(name);
 }
 
-bool tree_add(struct tree *tree, struct message *message, char *name_r)
+bool tree_add(struct tree *tree, struct message *message, uint64_t dir, char *name_r)
 {
 	struct node *node = calloc(1, sizeof(*node));
 
@@ -144,7 +145,7 @@ bool tree_add(struct tree *tree, struct message *message, char *name_r)
 	pthread_mutex_lock(&tree->lock);
 	node->refs = 1;
 	node->ino = message_ino(message);
-	node->dir = TREE_ROOT;
+	node->dir = dir;
 	node->message = message;
 	node->name = unique_name_locked(tree, message);
 	if (node->name)
@@ -161,23 +162,37 @@ bool tree_add(struct tree *tree, struct message *message, char *name_r)
 	}
 	message_ref(message);
 	strcpy(name_r, node->name);
-	directory(tree, TREE_ROOT)->count++;
-	touch_locked(tree, TREE_ROOT);
+	directory(tree, dir)->count++;
+	touch_locked(tree, dir);
 	pthread_mutex_unlock(&tree->lock);
 	return true;
 }
 
-bool tree_remove(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r)
+bool tree_find(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r)
 {
 	struct node *node;
-	bool stood = false;
+	bool stands;
 
 	pthread_mutex_lock(&tree->lock);
 	node = find_ino_locked(tree, ino);
-	if (node && node->dir != 0) {
-		stood = true;
+	stands = node && node->dir != 0;
+	if (stands) {
 		*dir_r = node->dir;
 		strcpy(name_r, node->name);
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return stands;
+}
+
+bool tree_remove(struct tree *tree, uint64_t ino)
+{
+	struct node *node;
+	bool stood;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	stood = node && node->dir != 0;
+	if (stood) {
 		directory(tree, node->dir)->count--;
 		touch_locked(tree, node->dir);
 		node->dir = 0;

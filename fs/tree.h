@@ -18,6 +18,7 @@
 #define TREE_ROOT 1
 #define TREE_DELETED 2
 #define TREE_DELETED_NAME ".deleted"
+#define TREE_HIDDEN 3 /* no inode: where a message has its name before it is shown */
 
 struct tree;
 struct node;
@@ -26,17 +27,17 @@ struct node;
 struct tree *tree_new(const char *template, struct mailbox *mailbox);
 void tree_free(struct tree *tree);
 
-/* Names a message, in name_r (256 octets), and shows it in the root; false: out of memory. */
+/* Names a message, in name_r (256 octets), and puts it into a directory; false: out of memory. */
 __attribute__((warn_unused_result))
-bool tree_add(struct tree *tree, struct message *message, char *name_r);
+bool tree_add(struct tree *tree, struct message *message, uint64_t dir, char *name_r);
 
-/*
- * Takes a message's name away. true: it stood in a directory, *dir_r, under name_r (256 octets), for the
- * kernel to be told.
- */
-bool tree_remove(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r);
+/* Where a message stands, *dir_r, and its name (256 octets); false: it has none any more. */
+bool tree_find(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r);
 
-/* Moves a message between the two directories; its name stays. */
+/* Takes a message's name away; false: it had none. */
+bool tree_remove(struct tree *tree, uint64_t ino);
+
+/* Moves a message to another directory; its name stays. */
 void tree_move(struct tree *tree, uint64_t ino, uint64_t dir);
 
 /* The message of a name, with a reference; NULL: there is none. counted: a lookup count is added. */

@@ -130,17 +130,16 @@ static void on_interrupt(fuse_req_t req, void *data)
 	free(wait);
 }
 
-int wait_begin(struct wait_list *list, fuse_req_t req, enum wait_kind kind, const struct fuse_file_info *fi,
-	       int limit_ms, wait_start_fn *start, void *ctx)
+int wait_begin(struct wait_list *list, fuse_req_t req, const struct wait *what, int limit_ms, wait_start_fn *start,
+	       void *ctx)
 {
-	struct wait *wait = calloc(1, sizeof(*wait));
+	struct wait *wait = malloc(sizeof(*wait));
 	int status;
 
 	if (!wait)
 		return -ENOMEM;
+	*wait = *what;
 	wait->req = req;
-	wait->kind = kind;
-	wait->fi = *fi;
 	wait->deadline_ms = limit_ms ? now_ms() + limit_ms : 0;
 	fuse_req_interrupt_func(req, on_interrupt, list);
 	pthread_mutex_lock(&list->lock);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 enum wait_kind {
-	WAIT_BODY,    /* an open */
+	WAIT_BODY,    /* an open, or a read without one */
 	WAIT_COMMIT,  /* an fsync of a directory */
 	WAIT_OPENDIR, /* a directory whose listing is old, while it is renewed */
 	WAIT_REFRESH, /* an ioctl that asks for a new listing */
@@ -22,6 +22,8 @@ struct wait {
 	enum wait_kind kind;
 	uint64_t id; /* the message's or directory's inode number, the commit's ticket, or 0 */
 	struct fuse_file_info fi;
+	size_t size; /* of a read; 0: an open */
+	off_t off;
 	int64_t deadline_ms; /* by CLOCK_MONOTONIC; 0: none */
 	struct wait *prev, *next;
 };
@@ -35,13 +37,13 @@ void wait_free(struct wait_list *list);
 
 /*
  * Asks `start` whether the request has to wait, and puts it on the list if so, in one step: an event that
- * comes right after start() finds it. start() runs under the list's lock; it returns -EINPROGRESS to wait,
+ * comes right after start() finds it. `what` gives kind, fi, size and off, and is copied. start() runs under the list's lock; it returns -EINPROGRESS to wait,
  * with *id_r set, or any other value, which wait_begin() returns and the caller answers. -EINPROGRESS: the
  * request is no longer the caller's. limit_ms: the longest wait; 0: as long as it takes.
  */
 typedef int wait_start_fn(void *ctx, uint64_t *id_r);
-int wait_begin(struct wait_list *list, fuse_req_t req, enum wait_kind kind, const struct fuse_file_info *fi,
-	       int limit_ms, wait_start_fn *start, void *ctx);
+int wait_begin(struct wait_list *list, fuse_req_t req, const struct wait *what, int limit_ms, wait_start_fn *start,
+	       void *ctx);
 
 /* Takes all that wait for this event off the list; the caller answers and frees each. */
 struct wait *wait_take(struct wait_list *list, enum wait_kind kind, uint64_t id);

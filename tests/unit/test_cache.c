@@ -91,15 +91,14 @@ static void on_listed(void *ctx, struct message *const *added, size_t n_added, s
 		      size_t n_removed)
 {
 	struct box *box = ctx;
-	uint64_t dir;
 	char name[256];
 
 	for (size_t i = 0; i < n_added; i++) {
 		box->messages[box->count++] = message_ref(added[i]);
-		cr_assert(tree_add(box->tree, added[i], name));
+		cr_assert(tree_add(box->tree, added[i], TREE_ROOT, name));
 	}
 	for (size_t i = 0; i < n_removed; i++)
-		tree_remove(box->tree, message_ino(removed[i]), &dir, name);
+		tree_remove(box->tree, message_ino(removed[i]));
 	box->removed += n_removed;
 }
 
@@ -444,6 +443,33 @@ Test(mailbox, a_message_that_two_find_gone)
 	box_free(box);
 }
 
+/* DESIGN 11: once the exact sizes are promised, nothing is shown whose size is an estimate. */
+Test(mailbox, what_is_new_is_fetched_before_it_is_shown)
+{
+	struct box *box = box_loaded(FAULTS("RETR@5 reply -ERR not this one\\r\\n"));
+	struct message_facts facts;
+
+	for (int i = 0; i < 4; i++) {
+		cr_assert_not(mailbox_promise_exact(box->mailbox));
+		close(open_body(box, box->messages[i]));
+	}
+	cr_assert(mailbox_promise_exact(box->mailbox));
+	peer_message(box->peer, "m7", "Subject: refused at first\n\nbody\n");
+	peer_message(box->peer, "m8", "Subject: new\n\nbody\n");
+	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	wait_for(box, &box->refreshed);
+	cr_assert_neq(box->refreshed_err, 0, "one could not be fetched");
+	cr_assert_eq(box->count, 5, "and is not shown");
+	mailbox_facts(box->mailbox, box->messages[4], &facts);
+	cr_assert(facts.exact && facts.octets == strlen("Subject: new\n\nbody\n"));
+	peer_restart_server(box->peer, NULL);
+	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	wait_for(box, &box->refreshed);
+	cr_assert(box->refreshed_err == 0 && box->count == 6, "the next listing brings it");
+	cr_assert(mailbox_promise_exact(box->mailbox));
+	box_free(box);
+}
+
 Test(mailbox, a_cache_that_cannot_be_written_is_an_error)
 {
 	struct box *box = box_loaded(NULL);
@@ -461,7 +487,7 @@ Test(tree, names_lookups_and_listings)
 	struct tree_listing *listing = tree_list(box->tree, TREE_ROOT), *later;
 	uint64_t ino = message_ino(box->messages[0]), dir = 0;
 	struct message *message;
-	char name[256], removed[256];
+	char name[256], found[256];
 
 	cr_assert_eq(listing->count, 4);
 	for (size_t i = 1; i < 4; i++)
@@ -482,9 +508,11 @@ Test(tree, names_lookups_and_listings)
 	later = tree_list(box->tree, TREE_DELETED);
 	cr_assert_eq(later->count, 1);
 	tree_list_free(later);
-	cr_assert(tree_remove(box->tree, ino, &dir, removed));
-	cr_assert(dir == TREE_DELETED && strcmp(removed, name) == 0);
-	cr_assert_not(tree_remove(box->tree, ino, &dir, removed));
+	cr_assert(tree_find(box->tree, ino, &dir, found));
+	cr_assert(dir == TREE_DELETED && strcmp(found, name) == 0);
+	cr_assert(tree_remove(box->tree, ino));
+	cr_assert_not(tree_remove(box->tree, ino));
+	cr_assert_not(tree_find(box->tree, ino, &dir, found));
 	message = tree_message(box->tree, ino, false);
 	cr_assert_eq(message, box->messages[0], "the kernel still holds it");
 	message_unref(message);
