@@ -46,6 +46,10 @@ $(BUILD)/relay: $(BUILD)/tests/bench/relay.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
+$(BUILD)/raw: $(BUILD)/tests/bench/raw.o
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
@@ -74,18 +78,19 @@ demo: deps
 	@BUILD=$(BUILD) tests/demo
 
 check: test-deps
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat $(BUILD)/unit-tests
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat $(BUILD)/relay \
+		$(BUILD)/unit-tests
 	@BUILD=$(BUILD) tests/check
 
 unit: $(BUILD)/unit-tests
 	@$(BUILD)/unit-tests
 
-e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat
+e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat $(BUILD)/relay
 	@BUILD=$(BUILD) tests/e2e/run
 
 bench:
-	@tests/install-packages build test servers
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/relay
+	@tests/install-packages build test servers bench
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/relay $(BUILD)/raw
 	@BUILD=$(BUILD) tests/bench/run
 
 lint:

@@ -53,7 +53,7 @@ static int need_body(struct fs *fs, fuse_req_t req, struct message *message, con
 	int fd = wait_begin(fs->waits, req, what, 0, start_body, &body);
 
 	if (fs->readahead && what->off == 0 && (fd >= 0 || fd == -EINPROGRESS))
-		readahead_opened(fs->readahead, message);
+		readahead_opened(fs->readahead, message, wait_readers(fs->waits));
 	return fd;
 }
 

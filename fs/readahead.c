@@ -7,6 +7,8 @@
 
 /* Parallel readers open in nearly the directory's order: so far off still counts as in it. */
 #define NEAR 32
+/* So many readers at once work through the directory, in whatever order. */
+#define PARALLEL 4
 /* The most messages, and estimated octets, ahead of the reader. */
 #define WINDOW_MAX 128
 #define OCTETS_MAX (UINT64_C(8) << 20)
@@ -19,6 +21,7 @@ struct readahead {
 	bool begun;
 	size_t last;   /* the place of the newest file that was opened in order */
 	size_t window; /* messages to be ahead of it */
+	bool parallel; /* and behind it: readers come from anywhere */
 };
 
 struct readahead *readahead_new(struct tree *tree, struct mailbox *mailbox)
@@ -41,15 +44,28 @@ void readahead_free(struct readahead *readahead)
 	free(readahead);
 }
 
+static void grow_locked(struct readahead *readahead)
+{
+	readahead->window = readahead->window ? 2 * readahead->window : 1;
+	if (readahead->window > WINDOW_MAX)
+		readahead->window = WINDOW_MAX;
+}
+
 /* How far to be ahead after an open at `place`: the window grows while the order holds, else it begins anew. */
-static size_t next_window_locked(struct readahead *readahead, size_t place)
+static size_t next_window_locked(struct readahead *readahead, size_t place, size_t readers)
 {
 	size_t near = readahead->window > 0 ? NEAR : 1; /* it takes a neighbour to see an order */
+	size_t off = place > readahead->last ? place - readahead->last : readahead->last - place;
 
-	if (readahead->begun && place > readahead->last && place - readahead->last <= near) {
-		readahead->window = readahead->window ? 2 * readahead->window : 1;
-		if (readahead->window > WINDOW_MAX)
-			readahead->window = WINDOW_MAX;
+	if (readers >= PARALLEL)
+		readahead->parallel = readahead->begun = true;
+	else if (off > WINDOW_MAX)
+		readahead->parallel = false;
+	if (readahead->parallel) {
+		readahead->last = place;
+		grow_locked(readahead);
+	} else if (readahead->begun && place > readahead->last && place - readahead->last <= near) {
+		grow_locked(readahead);
 		readahead->last = place;
 	} else if (!readahead->begun || place > readahead->last || readahead->last - place >= near) {
 		readahead->begun = true;
@@ -59,27 +75,38 @@ static size_t next_window_locked(struct readahead *readahead, size_t place)
 	return readahead->window;
 }
 
-void readahead_opened(struct readahead *readahead, struct message *message)
+/* Fetches the message of a place; returns the octets that it is thought to bring. */
+static uint64_t fetch(struct readahead *readahead, const struct tree_listing *listing, size_t place)
+{
+	struct message *message = node_message(listing->nodes[place]);
+	struct message_facts facts;
+
+	mailbox_facts(readahead->mailbox, message, &facts);
+	mailbox_fetch_ahead(readahead->mailbox, message);
+	return facts.octets;
+}
+
+void readahead_opened(struct readahead *readahead, struct message *message, size_t readers)
 {
 	struct tree_listing *listing = tree_list(readahead->tree, TREE_ROOT);
-	uint64_t octets = 0;
 	size_t place, window = 0;
+	uint64_t octets = 0;
+	bool both = false;
 
 	if (!listing)
 		return;
 	if (tree_list_find(listing, message, &place)) {
 		pthread_mutex_lock(&readahead->lock);
-		window = next_window_locked(readahead, place);
+		window = next_window_locked(readahead, place, readers);
 		place = readahead->last;
+		both = readahead->parallel;
 		pthread_mutex_unlock(&readahead->lock);
 	}
-	for (size_t i = place + 1; window > 0 && i < listing->count && octets < OCTETS_MAX; i++, window--) {
-		struct message *next = node_message(listing->nodes[i]);
-		struct message_facts facts;
-
-		mailbox_facts(readahead->mailbox, next, &facts);
-		octets += facts.octets;
-		mailbox_fetch_ahead(readahead->mailbox, next);
+	for (size_t i = 1; i <= window && octets < OCTETS_MAX; i++) {
+		if (place + i < listing->count)
+			octets += fetch(readahead, listing, place + i);
+		if (both && place >= i)
+			octets += fetch(readahead, listing, place - i);
 	}
 	tree_list_free(listing);
 }

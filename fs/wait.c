@@ -155,6 +155,19 @@ int wait_begin(struct wait_list *list, fuse_req_t req, const struct wait *what, 
 	return status;
 }
 
+size_t wait_readers(struct wait_list *list)
+{
+	struct wait *wait;
+	size_t count = 0;
+
+	pthread_mutex_lock(&list->lock);
+	DL_FOREACH(list->head, wait)
+		// cppcheck-suppress nullPointerRedundantCheck
+		count += wait->kind == WAIT_BODY;
+	pthread_mutex_unlock(&list->lock);
+	return count;
+}
+
 struct wait *wait_take(struct wait_list *list, enum wait_kind kind, uint64_t id)
 {
 	struct wait *wait, *next, *taken = NULL;

@@ -45,6 +45,9 @@ typedef int wait_start_fn(void *ctx, uint64_t *id_r);
 int wait_begin(struct wait_list *list, fuse_req_t req, const struct wait *what, int limit_ms, wait_start_fn *start,
 	       void *ctx);
 
+/* How many requests wait for bodies. */
+size_t wait_readers(struct wait_list *list);
+
 /* Takes all that wait for this event off the list; the caller answers and frees each. */
 struct wait *wait_take(struct wait_list *list, enum wait_kind kind, uint64_t id);
 #define WAIT_ANY_ID UINT64_MAX

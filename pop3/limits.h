@@ -26,7 +26,7 @@
 #define POP3_MAX_SECRET (16U << 10)
 /* Commands written and not yet answered, in octets: a server may stop reading (S8). */
 #define POP3_MAX_UNANSWERED 1000U
-/* LIST octets on the way that nobody waits for yet: a reader waits behind no more; 50 ms at 40 MB/s. */
-#define POP3_MAX_AHEAD (UINT64_C(2) << 20)
+/* LIST octets on the way that nobody waits for yet: a reader waits behind no more; 50 ms at 80 MB/s. */
+#define POP3_MAX_AHEAD (UINT64_C(4) << 20)
 /* Octets that must arrive within each time-out, or the server counts as silent (S14). */
 #define POP3_MIN_PROGRESS 4096U

@@ -309,7 +309,8 @@ static enum pop3_err read_octets(struct session *session, const struct session_r
 /* The requests on the way, a ring; and one that is answered and waits for the next status line to be valid. */
 struct window {
 	struct session_request requests[SESSION_WINDOW];
-	size_t first, count, limit;
+	size_t first, count, octets; /* octets: of their commands */
+	bool pipelined;
 	bool mixed_up; /* an answer was not to its request */
 	bool held;
 	void *held_tag;
@@ -320,14 +321,28 @@ struct window {
 /* Octets of the longest of our commands, with its line's end. */
 #define COMMAND_OCTETS 20
 
+static size_t command_octets(const struct session_request *request)
+{
+	return (size_t)snprintf(NULL, 0, "%s %u%s\r\n", verbs[request->verb], request->number,
+				request->verb == SESSION_TOP ? " 0" : "");
+}
+
+static bool has_room(const struct window *window)
+{
+	if (window->count == 0 || !window->pipelined)
+		return window->count == 0;
+	return window->count < SESSION_WINDOW && window->octets + COMMAND_OCTETS <= POP3_MAX_UNANSWERED;
+}
+
 static enum pop3_err fill_window(struct session *session, struct window *window,
 				 const struct session_handler *handler, struct pop3_why *why)
 {
 	struct session_request request;
 
-	while (window->count < window->limit && handler->next(handler->ctx, &request)) {
+	while (has_room(window) && handler->next(handler->ctx, &request)) {
 		enum pop3_err err;
 
+		window->octets += command_octets(&request);
 		window->requests[(window->first + window->count++) % SESSION_WINDOW] = request;
 		err = send_request(session, &request, why);
 		if (err)
@@ -357,7 +372,7 @@ static enum pop3_err read_answer(struct session *session, struct window *window,
 		release_held(window, handler);
 	if (!err)
 		err = read_octets(session, request, handler, why);
-	if (!err && window->limit > 1 && handler->matches && !handler->matches(handler->ctx, request->tag)) {
+	if (!err && window->pipelined && handler->matches && !handler->matches(handler->ctx, request->tag)) {
 		window->mixed_up = true;
 		return pop3_fail(why, POP3_E_PROTOCOL, "%s: the answer is not to what was asked", what);
 	}
@@ -367,6 +382,7 @@ static enum pop3_err read_answer(struct session *session, struct window *window,
 	window->held_tag = request->tag;
 	window->held_err = err;
 	window->held_why = *why;
+	window->octets -= command_octets(request);
 	window->first = (window->first + 1) % SESSION_WINDOW;
 	if (--window->count == 0)
 		release_held(window, handler);
@@ -376,7 +392,7 @@ static enum pop3_err read_answer(struct session *session, struct window *window,
 enum pop3_err session_run(struct session *session, const struct session_handler *handler, bool pipelined,
 			  void **culprit_r, bool *alone_r, struct pop3_why *why)
 {
-	struct window window = { .limit = pipelined ? POP3_MAX_UNANSWERED / COMMAND_OCTETS : 1 };
+	struct window window = { .pipelined = pipelined };
 
 	for (;;) {
 		enum pop3_err err = fill_window(session, &window, handler, why);

@@ -69,7 +69,7 @@ struct session_handler {
 };
 
 /* The most requests that are on the way at once. */
-#define SESSION_WINDOW 64
+#define SESSION_WINDOW 128
 
 __attribute__((warn_unused_result))
 enum pop3_err session_run(struct session *session, const struct session_handler *handler, bool pipelined,

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A long line on one machine: relays TCP connections on loopback, every octet half a round trip later. No
- * kernel module, no root. Usage: relay TARGET-PORT ROUND-TRIP-MS; prints "port N", runs until it is killed.
+ * kernel module, no root. Usage: relay TARGET-PORT ROUND-TRIP-MS [OCTETS-PER-SECOND]; prints "port N", runs
+ * until it is killed. A number on a line of standard input cuts the line, once, after so many octets more from
+ * the server.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -27,7 +29,8 @@ struct piece {
 /* One direction of one connection: a reader puts pieces into the ring, a writer takes them out when due. */
 struct direction {
 	int from, to;
-	int64_t delay_us;
+	int64_t free_us; /* when the line has taken what came before */
+	int down;	 /* from the server */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	size_t first, count;
@@ -36,7 +39,8 @@ struct direction {
 };
 
 static int target_port;
-static int64_t delay_us;
+static int64_t delay_us, octets_per_s;
+static _Atomic int64_t left = -1; /* octets until the line is cut; -1: it is not */
 
 static int64_t now_us(void)
 {
@@ -46,9 +50,34 @@ static int64_t now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* How many of n octets from the server come before the cut. */
+static ssize_t until_cut(ssize_t n, int *cut_r)
+{
+	if (n <= 0 || left < 0)
+		return n;
+	*cut_r = n >= left;
+	if (*cut_r)
+		n = left;
+	left = *cut_r ? -1 : left - n;
+	return n;
+}
+
+/* When so many octets that come now have got through. */
+static int64_t due_us(struct direction *d, size_t len)
+{
+	int64_t now = now_us();
+
+	if (d->free_us < now)
+		d->free_us = now;
+	if (octets_per_s > 0)
+		d->free_us += (int64_t)len * 1000000 / octets_per_s;
+	return d->free_us + delay_us;
+}
+
 static void *read_main(void *arg)
 {
 	struct direction *d = arg;
+	int cut = 0;
 
 	for (;;) {
 		struct piece *piece;
@@ -59,10 +88,12 @@ static void *read_main(void *arg)
 			pthread_cond_wait(&d->changed, &d->lock);
 		piece = &d->ring[(d->first + d->count) % PIECES];
 		pthread_mutex_unlock(&d->lock);
-		n = d->ended ? 0 : recv(d->from, piece->octets, PIECE, 0);
+		n = d->ended || cut ? 0 : recv(d->from, piece->octets, PIECE, 0);
+		if (d->down)
+			n = until_cut(n, &cut);
 		pthread_mutex_lock(&d->lock);
 		piece->len = n > 0 ? (size_t)n : 0;
-		piece->due_us = now_us() + d->delay_us;
+		piece->due_us = due_us(d, piece->len);
 		d->count++;
 		pthread_cond_broadcast(&d->changed);
 		pthread_mutex_unlock(&d->lock);
@@ -112,11 +143,11 @@ static void *write_main(void *arg)
 	}
 }
 
-static void start_direction(struct direction *d, int from, int to, pthread_t threads[2])
+static void start_direction(struct direction *d, int from, int to, int down, pthread_t threads[2])
 {
+	d->down = down;
 	d->from = from;
 	d->to = to;
-	d->delay_us = delay_us;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->changed, NULL);
 	pthread_create(&threads[0], NULL, read_main, d);
@@ -136,8 +167,8 @@ static void *connection_main(void *arg)
 	setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	usleep((useconds_t)(2 * delay_us)); /* the connection itself takes a round trip */
 	if (up && down && connect(server, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
-		start_direction(up, client, server, threads);
-		start_direction(down, server, client, threads + 2);
+		start_direction(up, client, server, 0, threads);
+		start_direction(down, server, client, 1, threads + 2);
 		for (int i = 0; i < 4; i++)
 			pthread_join(threads[i], NULL);
 	}
@@ -148,14 +179,26 @@ static void *connection_main(void *arg)
 	return NULL;
 }
 
+static void *control_main(void *arg)
+{
+	char line[32];
+
+	while (fgets(line, sizeof(line), stdin))
+		left = strtoll(line, NULL, 10);
+	return arg;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(addr);
 	int listener = socket(AF_INET, SOCK_STREAM, 0), client;
 
-	if (argc != 3)
+	pthread_t control;
+
+	if (argc < 3 || argc > 4)
 		return 2;
+	octets_per_s = argc > 3 ? strtoll(argv[3], NULL, 10) : 0;
 	target_port = atoi(argv[1]);
 	delay_us = (int64_t)(strtod(argv[2], NULL) * 500);
 	signal(SIGPIPE, SIG_IGN);
@@ -164,6 +207,8 @@ int main(int argc, char **argv)
 		return 1;
 	printf("port %u\n", ntohs(addr.sin_port));
 	fflush(stdout);
+	if (pthread_create(&control, NULL, control_main, NULL) == 0)
+		pthread_detach(control);
 	while ((client = accept(listener, NULL, NULL)) >= 0) {
 		pthread_t thread;
 

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The limit to measure against: one TLS connection, all messages asked for in one pipeline, what comes counted
+ * and thrown away. Usage: raw PORT USER PASSWORD TOP|RETR; prints the milliseconds after the login.
+ */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+/* Unanswered commands, in octets, as the clients keep it (a server may stop reading). */
+#define WINDOW 1000
+
+struct end {
+	unsigned matched; /* octets of CRLF . CRLF seen */
+};
+
+/* How many replies end in these octets. */
+static unsigned count_ends(struct end *end, const char *octets, int len)
+{
+	static const char mark[] = "\r\n.\r\n";
+	unsigned count = 0;
+
+	for (int i = 0; i < len; i++) {
+		if (octets[i] == mark[end->matched])
+			end->matched++;
+		else
+			end->matched = octets[i] == '\r';
+		if (end->matched == 5) {
+			count++;
+			end->matched = 0;
+		}
+	}
+	return count;
+}
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1000 + (double)now.tv_nsec / 1e6;
+}
+
+static SSL *connect_to(int port)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	SSL *ssl = SSL_new(SSL_CTX_new(TLS_client_method()));
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+		return NULL;
+	SSL_set_fd(ssl, fd);
+	return SSL_connect(ssl) == 1 ? ssl : NULL;
+}
+
+/* Sends a command (NULL: none) and reads a status line; false: it is not +OK. */
+static bool ask(SSL *ssl, const char *command, char line[512])
+{
+	int n = 0;
+
+	if (command)
+		SSL_write(ssl, command, (int)strlen(command));
+	while (n < 511 && SSL_read(ssl, line + n, 1) == 1 && line[n++] != '\n')
+		;
+	line[n] = '\0';
+	return strncmp(line, "+OK", 3) == 0;
+}
+
+/* All messages, with as many commands on the way as the window holds. */
+static bool pull(SSL *ssl, const char *verb, unsigned messages)
+{
+	static char octets[65536];
+	struct end end = { 0 };
+	unsigned asked = 0, ended = 0;
+
+	while (ended < messages) {
+		char commands[WINDOW + 32];
+		int len = 0, n;
+
+		while (asked < messages && (asked - ended) * 12 < WINDOW - 12)
+			len += sprintf(commands + len, strcmp(verb, "TOP") == 0 ? "%s %u 0\r\n" : "%s %u\r\n", verb, ++asked);
+		if (len > 0 && SSL_write(ssl, commands, len) != len)
+			return false;
+		n = SSL_read(ssl, octets, sizeof(octets));
+		if (n <= 0)
+			return false;
+		ended += count_ends(&end, octets, n);
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	char command[600], line[512];
+	unsigned messages = 0;
+	double begin;
+	SSL *ssl;
+
+	if (argc != 5)
+		return 2;
+	signal(SIGPIPE, SIG_IGN);
+	ssl = connect_to(atoi(argv[1]));
+	if (!ssl || !ask(ssl, NULL, line))
+		return 1;
+	snprintf(command, sizeof(command), "USER %s\r\n", argv[2]);
+	if (!ask(ssl, command, line))
+		return 1;
+	snprintf(command, sizeof(command), "PASS %s\r\n", argv[3]);
+	if (!ask(ssl, command, line) || !ask(ssl, "STAT\r\n", line) || sscanf(line, "+OK %u", &messages) != 1)
+		return 1;
+	begin = now_ms();
+	if (!pull(ssl, argv[4], messages))
+		return 1;
+	printf("%.0f\n", now_ms() - begin);
+	ask(ssl, "QUIT\r\n", line);
+	return 0;
+}
