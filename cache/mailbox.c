@@ -62,15 +62,16 @@ void mailbox_facts(struct mailbox *mailbox, struct message *message, struct mess
 void mailbox_count_locked(const struct message *message, int sign)
 {
 	struct mailbox_counts *counts = &message->mailbox->counts;
+	const uint64_t octets = sign < 0 ? -message->octets : message->octets; /* modulo 2^64, as the sums are */
 	bool shown = message->state == MESSAGE_SHOWN, pending = message->state == MESSAGE_PENDING;
 	bool cached = message->state != MESSAGE_REMOVED && message->body == BODY_PRESENT;
 
 	counts->shown += shown ? sign : 0;
-	counts->octets += shown ? sign * message->octets : 0;
+	counts->octets += shown ? octets : 0;
 	counts->pending += pending ? sign : 0;
 	counts->estimated += (shown || pending) && !message->exact ? sign : 0;
 	counts->cached += cached ? sign : 0;
-	counts->cached_octets += cached ? sign * message->octets : 0;
+	counts->cached_octets += cached ? octets : 0;
 }
 
 void mailbox_set_state_locked(struct message *message, enum message_state state)

@@ -23,8 +23,8 @@ struct refresh {
 	size_t header_len;
 	struct header_digest digest;
 	bool incomplete; /* out of memory while the listing was taken in */
-	size_t fetching; /* messages that have to be fetched before they are shown */
-	int fetch_err;	 /* of the last of them that failed */
+	size_t left;   /* messages that have to be fetched before they are shown, and finish_refresh() itself */
+	int fetch_err; /* of the last of them that failed */
 };
 
 /* A message that the table does not have yet; NULL: out of memory. */
@@ -92,8 +92,9 @@ static void publish(struct refresh *refresh)
 	size_t shown = 0;
 
 	pthread_mutex_lock(&mailbox->lock);
+	refresh->left = 1;
 	if (mailbox->exact_only)
-		refresh->fetching = refresh->n_fresh;
+		refresh->left += refresh->n_fresh;
 	else
 		shown = refresh->n_fresh;
 	for (size_t i = 0; i < shown; i++)
@@ -124,11 +125,19 @@ static void withdraw_all(struct refresh *refresh)
 		withdraw(refresh->fresh[i]);
 }
 
+static void release(struct refresh *refresh)
+{
+	if (--refresh->left == 0)
+		end_refresh(refresh, refresh->fetch_err, &(struct pop3_why){ "new mail could not be fetched" });
+}
+
 void refresh_fetched(struct refresh *refresh, struct message *message, int err)
 {
 	struct mailbox *mailbox = refresh->mailbox;
 
 	if (err) {
+		if (!refresh->fetch_err)
+			mailbox->hooks.note(mailbox->hooks.ctx, "new mail could not be fetched; it is shown when it can be");
 		refresh->fetch_err = err;
 		withdraw(message);
 	} else {
@@ -137,8 +146,7 @@ void refresh_fetched(struct refresh *refresh, struct message *message, int err)
 		pthread_mutex_unlock(&mailbox->lock);
 		mailbox->hooks.listed(mailbox->hooks.ctx, &message, 1, NULL, 0);
 	}
-	if (--refresh->fetching == 0)
-		end_refresh(refresh, refresh->fetch_err, &(struct pop3_why){ "new mail could not be fetched" });
+	release(refresh);
 }
 
 /* The end of a listing with its headers. */
@@ -147,15 +155,14 @@ static void finish_refresh(struct refresh *refresh)
 	size_t fetching;
 
 	publish(refresh);
-	fetching = refresh->fetching;
-	if (fetching == 0)
-		end_refresh(refresh, 0, NULL);
-	for (size_t i = 0; i < fetching; i++) { /* refresh lives until its last message has ended */
+	fetching = refresh->left - 1;
+	for (size_t i = 0; i < fetching; i++) {
 		int err = mailbox_fetch_fresh(refresh->fresh[i], refresh);
 
 		if (err)
 			refresh_fetched(refresh, refresh->fresh[i], err);
 	}
+	release(refresh);
 }
 
 static struct refresh *refresh_of(struct link_job *job)

@@ -460,6 +460,7 @@ Test(mailbox, what_is_new_is_fetched_before_it_is_shown)
 	wait_for(box, &box->refreshed);
 	cr_assert_neq(box->refreshed_err, 0, "one could not be fetched");
 	cr_assert_eq(box->count, 5, "and is not shown");
+	cr_assert(strstr(box->note, "new mail could not be fetched"), "%s", box->note);
 	mailbox_facts(box->mailbox, box->messages[4], &facts);
 	cr_assert(facts.exact && facts.octets == strlen("Subject: new\n\nbody\n"));
 	peer_restart_server(box->peer, NULL);
