@@ -3,12 +3,14 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 /* Parallel readers open in nearly the directory's order: so far off still counts as in it. */
 #define NEAR 32
 /* So many readers at once work through the directory, in whatever order. */
 #define PARALLEL 4
+/* After a pause of more seconds than this, who opens a file is not one of them. */
+#define PAUSE_S 1
 /* The most messages, and estimated octets, ahead of the reader. */
 #define WINDOW_MAX 128
 #define OCTETS_MAX (UINT64_C(8) << 20)
@@ -22,6 +24,7 @@ struct readahead {
 	size_t last;   /* the place of the newest file that was opened in order */
 	size_t window; /* messages to be ahead of it */
 	bool parallel; /* and behind it: readers come from anywhere */
+	time_t opened; /* the newest open */
 };
 
 struct readahead *readahead_new(struct tree *tree, struct mailbox *mailbox)
@@ -56,11 +59,13 @@ static size_t next_window_locked(struct readahead *readahead, size_t place, size
 {
 	size_t near = readahead->window > 0 ? NEAR : 1; /* it takes a neighbour to see an order */
 	size_t off = place > readahead->last ? place - readahead->last : readahead->last - place;
+	time_t pause = time(NULL) - readahead->opened;
 
+	readahead->opened += pause;
 	if (readers >= PARALLEL)
 		readahead->parallel = readahead->begun = true;
-	else if (off > WINDOW_MAX)
-		readahead->parallel = false;
+	else if (readahead->parallel && (off > WINDOW_MAX || pause > PAUSE_S))
+		readahead->parallel = readahead->begun = false;
 	if (readahead->parallel) {
 		readahead->last = place;
 		grow_locked(readahead);

@@ -47,4 +47,20 @@ check 'mount' mount_it
 for f in "$MNT"/*; do cat "$f"; done | sort > "$WORK/got"
 check 'bytes over a broken line' cmp "$WORK/got" "$WORK/sorted"
 check 'unmount' unmount_it
+
+# Readers in parallel, and then somebody who opens one file.
+server_stop
+server_start --tls --fault 'RETR#1 delay 500'
+: > "$WORK/server.log"
+check 'mount' mount_it
+set -- "$MNT"/*
+PARTS=
+for n in 3 12 21 30; do cat "${!n}" > /dev/null & PARTS="$PARTS $!"; done
+wait $PARTS
+sleep 2.5
+same 'four at once bring the neighbours of one' 6 "$(asked RETR)"
+cat "${37}" > /dev/null
+sleep 0.3
+same 'one later brings itself' 7 "$(asked RETR)"
+check 'unmount' unmount_it
 finish
