@@ -227,7 +227,7 @@ static void take_listing(struct link_job *job, const struct listing *listing)
 {
 	struct refresh *refresh = refresh_of(job);
 	struct mailbox *mailbox = refresh->mailbox;
-	size_t n = listing_count(listing), known = 0;
+	size_t n = listing_count(listing);
 	struct message *message, *next;
 
 	pthread_mutex_lock(&mailbox->lock);
@@ -242,7 +242,6 @@ static void take_listing(struct link_job *job, const struct listing *listing)
 		HASH_FIND_STR(mailbox->table, entry->key, message);
 		if (message) {
 			message->seen = true;
-			known++;
 		} else if ((message = add_locked(mailbox, entry))) {
 			refresh->fresh[refresh->n_fresh++] = message_ref(message);
 		} else {

@@ -50,7 +50,8 @@ struct session_request {
 /*
  * A run of requests. next() hands out one at a time until it returns false. Answers come in the same order:
  * begin(), then data() with the octets (of TOP the header only, with LF); both refuse with -errno. Under
- * pipelining matches() then says whether this can be the answer. These three may be NULL. done() gets POP3_OK, or POP3_E_SERVER with the text in *why.
+ * pipelining matches() then says whether this can be the answer. These three may be NULL. done() gets POP3_OK,
+ * or POP3_E_SERVER with the text in *why.
  *
  * Pipelined (RFC 2449 section 6.6), several requests are on the way at once. A message is done() only when
  * the status line after it is valid or nothing more is on the way, so that answers that got mixed up reach

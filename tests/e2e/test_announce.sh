@@ -58,6 +58,14 @@ check '200 more' wait_until '[ "$(grep -c CREATE "$WORK/events")" = 201 ]'
 same 'and they stand there' 203 "$(ls "$MNT" | wc -l)"
 same 'no other events' "$(grep -c . "$WORK/events")" 202
 end_watch
+fetched=$(asked RETR)
+find "$WORK/cache" -type f -delete
+check 'a body that the cache has lost is fetched again for a read without an open' cmp "$(file t7)" "$WORK/mail/new/n7"
+same 'once' $((fetched + 1)) "$(asked RETR)"
+server_stop
+check 'or the read fails' sh -c "! cat '$(file t8)' > '$WORK/got' 2> /dev/null"
+server_start --tls
+check 'and the next one does not' cmp "$(file t8)" "$WORK/mail/new/n8"
 rm "$(file s2)"
 check 'unmount' "$POP3FS" --unmount "$MNT"
 check 'what was removed by hand is deleted' test ! -e "$WORK/mail/new/m2"
@@ -71,6 +79,7 @@ mail m2 s2
 rm "$WORK/mail/new/m1"
 "$POP3FS" --refresh "$MNT" > /dev/null
 same 'the new one shows, the old one does not' '2026-11-20_0812_A_s2.eml' "$(ls "$MNT")"
+same 'nothing is announced' '' "$(cat "$WORK/events")"
 end_watch
 check 'unmount' unmount_it
 
