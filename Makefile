@@ -10,7 +10,7 @@ PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 SANITIZE ?=
 
-PACKAGES := fuse3 openssl gmime-3.0 libgsasl
+PACKAGES := fuse3 openssl gmime-3.0 libgsasl sqlite3
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
 	-Wundef -Wpointer-arith -Wwrite-strings -Wconversion -Wno-sign-conversion
 override CPPFLAGS += -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)

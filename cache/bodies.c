@@ -69,7 +69,8 @@ static bool fetch_matches(struct link_job *job, size_t i)
 /* Learns the envelope of a message whose header could not be had alone (QUIRKS T1). */
 static void learn_envelope(struct message *message, int fd)
 {
-	char *header = message->envelope ? NULL : malloc(POP3_MAX_HEADER);
+	struct index *index = message->mailbox->index;
+	char *header = message->header == INDEX_HEADER_KNOWN ? NULL : malloc(POP3_MAX_HEADER);
 	ssize_t n = header ? pread(fd, header, POP3_MAX_HEADER, 0) : -1;
 	struct envelope *envelope = n >= 0 ? envelope_parse(header, (size_t)n) : NULL;
 
@@ -78,7 +79,15 @@ static void learn_envelope(struct message *message, int fd)
 		return;
 	pthread_mutex_lock(&message->mailbox->lock);
 	message->envelope = envelope;
+	message->header = INDEX_HEADER_KNOWN;
+	envelope_times(envelope, message->mailbox->started, &message->mtime, &message->ctime);
 	pthread_mutex_unlock(&message->mailbox->lock);
+	if (message_is_transient(message))
+		return;
+	index_begin(index);
+	index_learn(index, &(struct index_row){ .id = message->ino, .mtime = message->mtime, .ctime = message->ctime },
+		    envelope);
+	(void)index_end(index); /* else it is learnt again from the next fetch */
 }
 
 /*
@@ -99,21 +108,27 @@ static void set_size(struct message *message, uint64_t octets, int fd)
 	mailbox->hooks.sized(mailbox->hooks.ctx, message, was, octets, fd);
 }
 
-static void end_fetch(struct message *message, bool present)
+static void end_fetch(struct message *message, bool present, int64_t stamp)
 {
 	struct mailbox *mailbox = message->mailbox;
 
 	pthread_mutex_lock(&mailbox->lock);
-	mailbox_count_locked(message, -1);
-	message->body = present ? BODY_PRESENT : BODY_ABSENT;
-	message->exact |= present;
-	mailbox_count_locked(message, 1);
+	message->stamp = stamp;
+	message->synced = false;
+	if (present && !message->exact) {
+		mailbox_count_locked(message, -1);
+		message->exact = true;
+		mailbox_count_locked(message, 1);
+	}
+	mailbox_set_body_locked(message, present ? BODY_PRESENT : BODY_ABSENT);
 	message->fetch = NULL;
 	if (!present && message->unused) {
 		message->unused = false;
 		mailbox->unused--;
 		mailbox->ahead--;
 	}
+	if (present)
+		keeper_mark_locked(message);
 	pthread_mutex_unlock(&mailbox->lock);
 }
 
@@ -123,19 +138,22 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 	struct message *message = fetch->message;
 	struct mailbox *mailbox = message->mailbox;
 	uint64_t octets = fetch->writer.octets;
+	int64_t stamp = 0;
 	int fd = -1, failed = err == POP3_E_LOCAL ? fetch->err : pop3_errno(err);
 
 	(void)why;
 	if (failed)
 		store_abandon(&fetch->writer);
 	else
-		failed = store_finish(&fetch->writer, message->key, &fd);
+		failed = store_finish(&fetch->writer, message->key, &stamp, &fd);
 	if (!failed) {
 		learn_envelope(message, fd);
 		set_size(message, octets, fd);
 		close(fd);
 	}
-	end_fetch(message, !failed);
+	end_fetch(message, !failed, stamp);
+	if (!failed)
+		space_make(mailbox, 0, message);
 	if (fetch->refresh)
 		refresh_fetched(fetch->refresh, message, failed);
 	mailbox->hooks.fetched(mailbox->hooks.ctx, message, failed);
@@ -176,12 +194,9 @@ int mailbox_open(struct mailbox *mailbox, struct message *message)
 
 	pthread_mutex_lock(&mailbox->lock);
 	if (message->body == BODY_PRESENT) {
-		fd = store_open(mailbox->store, message->key);
-		if (fd == -ENOENT) { /* somebody has tidied the cache: it is fetched again */
-			mailbox_count_locked(message, -1);
-			message->body = BODY_ABSENT;
-			mailbox_count_locked(message, 1);
-		}
+		fd = store_open(mailbox->store, message->key, message->octets, message->stamp);
+		if (fd == -ENOENT) /* somebody has tidied or changed the cache: it is fetched again */
+			mailbox_set_body_locked(message, BODY_ABSENT);
 	}
 	if (message->body == BODY_FETCHING)
 		link_promote(mailbox->link, message->fetch);
@@ -191,8 +206,20 @@ int mailbox_open(struct mailbox *mailbox, struct message *message)
 		message->unused = false;
 		mailbox->unused--;
 	}
+	if (fd >= 0) {
+		message->opens++;
+		space_touch_locked(message);
+	}
 	pthread_mutex_unlock(&mailbox->lock);
 	return fd;
+}
+
+void mailbox_close(struct mailbox *mailbox, struct message *message, int fd)
+{
+	close(fd);
+	pthread_mutex_lock(&mailbox->lock);
+	message->opens--;
+	pthread_mutex_unlock(&mailbox->lock);
 }
 
 void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message)

@@ -1,38 +1,67 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deletions (DESIGN 5): marked here, hidden by fs/, sent by the link in one commit, and taken out of the
- * table only when the link is sure of their end. One commit runs at a time; whoever asks meanwhile waits
- * for the one after it, which takes in what was marked since.
+ * Deletions (DESIGN 5): marked here and in the index, hidden by fs/, sent by the link in one commit, and taken out
+ * of table and index only when the link is sure of their end. One commit runs at a time; whoever asks meanwhile
+ * waits for the one after it, which takes in what was marked since.
+ *
+ * Another mount of the account may take back what is pending here too: each commit looks into the index just before
+ * it sends anything, and holds a lock under which nothing is taken back.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cache/mailbox_private.h"
+
+/* A full disk gets so much room from the cache before a write is tried again. */
+#define SHED_OCTETS (UINT64_C(1) << 20)
 
 struct commit {
 	struct link_job job;
 	struct mailbox *mailbox;
 	uint64_t ticket;
 	struct message **messages; /* with a reference each, in step with job.deletions */
+	int lock;                  /* of place_lock_commit(); -1: none */
 };
+
+/* Makes a deletion, or its being taken back, durable. */
+static int record(struct message *message, int (*write)(struct index *index, const char *key))
+{
+	struct mailbox *mailbox = message->mailbox;
+	int err;
+
+	if (message_is_transient(message))
+		return 0; /* it ends with the session */
+	err = write(mailbox->index, message->key);
+	if (err != -ENOSPC)
+		return err;
+	space_make(mailbox, SHED_OCTETS, NULL);
+	return write(mailbox->index, message->key);
+}
 
 int mailbox_delete(struct mailbox *mailbox, struct message *message)
 {
-	int err = -ENOENT;
+	bool shown;
+	int err;
 
 	pthread_mutex_lock(&mailbox->lock);
-	if (message->state == MESSAGE_SHOWN) {
-		mailbox_set_state_locked(message, MESSAGE_PENDING);
-		err = 0;
-	}
+	shown = message->state == MESSAGE_SHOWN;
 	pthread_mutex_unlock(&mailbox->lock);
-	return err;
+	err = shown ? record(message, index_pend) : -ENOENT;
+	if (err)
+		return err;
+	pthread_mutex_lock(&mailbox->lock);
+	if (message->state == MESSAGE_SHOWN)
+		mailbox_set_state_locked(message, MESSAGE_PENDING);
+	pthread_mutex_unlock(&mailbox->lock);
+	return 0;
 }
 
-int mailbox_restore(struct mailbox *mailbox, struct message *message)
+/* It is shown first, so that no commit takes it in while the index is written. */
+static int take_back(struct mailbox *mailbox, struct message *message)
 {
 	int err = -ENOENT;
 
@@ -43,6 +72,26 @@ int mailbox_restore(struct mailbox *mailbox, struct message *message)
 			mailbox_set_state_locked(message, MESSAGE_SHOWN);
 	}
 	pthread_mutex_unlock(&mailbox->lock);
+	if (err)
+		return err;
+	err = record(message, index_unpend);
+	pthread_mutex_lock(&mailbox->lock);
+	if (err && message->state == MESSAGE_SHOWN)
+		mailbox_set_state_locked(message, MESSAGE_PENDING);
+	message->doomed = false;
+	pthread_mutex_unlock(&mailbox->lock);
+	return err;
+}
+
+int mailbox_restore(struct mailbox *mailbox, struct message *message)
+{
+	int lock = mailbox->place ? place_lock_commit(mailbox->place, true) : -1, err;
+
+	if (mailbox->place && lock < 0)
+		return lock;
+	err = take_back(mailbox, message);
+	if (lock >= 0)
+		close(lock);
 	return err;
 }
 
@@ -53,9 +102,16 @@ static struct commit *commit_of(struct link_job *job)
 
 static void free_commit(struct commit *commit)
 {
+	if (commit->lock >= 0)
+		close(commit->lock);
 	free(commit->job.deletions);
 	free(commit->messages);
 	free(commit);
+}
+
+static bool is_over(enum commit_state state)
+{
+	return state == COMMIT_DELETED || state == COMMIT_GONE || state == COMMIT_LOST;
 }
 
 /* Takes over what became of one message; true: it is out of the table. */
@@ -65,15 +121,76 @@ static bool resolve_locked(struct mailbox *mailbox, struct message *message, enu
 	message->in_commit = false;
 	report->deleted += state == COMMIT_DELETED;
 	report->gone += state == COMMIT_GONE;
-	report->kept += state != COMMIT_DELETED && state != COMMIT_GONE;
-	if (state == COMMIT_WAITING || state == COMMIT_SENT || message->state == MESSAGE_REMOVED)
+	report->kept += state != COMMIT_DELETED && state != COMMIT_GONE && state != COMMIT_WITHDRAWN;
+	if (state == COMMIT_WITHDRAWN && message->state == MESSAGE_PENDING) {
+		mailbox_set_state_locked(message, MESSAGE_SHOWN);
+		message->doomed = false;
+	}
+	if (!is_over(state) || message->state == MESSAGE_REMOVED)
 		return false;
+	message->drop = true;
 	mailbox_take_out_locked(mailbox, message);
 	message_unref(message); /* the table's; the commit has its own */
 	return true;
 }
 
 static void start_locked(struct mailbox *mailbox);
+
+/* Brings those that are over to the front, and those withdrawn after them. */
+static void sort_outcomes(struct commit *commit, size_t *over_r, size_t *withdrawn_r)
+{
+	size_t ends[2], at = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = at; i < commit->job.count; i++) {
+			struct commit_item item = commit->job.deletions[i];
+			struct message *message = commit->messages[i];
+
+			if (pass == 0 ? !is_over(item.state) : item.state != COMMIT_WITHDRAWN)
+				continue;
+			commit->job.deletions[i] = commit->job.deletions[at];
+			commit->messages[i] = commit->messages[at];
+			commit->job.deletions[at] = item;
+			commit->messages[at++] = message;
+		}
+		ends[pass] = at;
+	}
+	*over_r = ends[0];
+	*withdrawn_r = ends[1] - ends[0];
+}
+
+/* What is over leaves the index. Where that fails, the next listing finds it gone. */
+static void record_outcomes(const struct commit *commit, size_t over)
+{
+	struct mailbox *mailbox = commit->mailbox;
+	char text[300];
+	int err;
+
+	index_begin(mailbox->index);
+	for (size_t i = 0; i < over; i++)
+		if (!message_is_transient(commit->messages[i]))
+			index_remove(mailbox->index, commit->messages[i]->key);
+	err = index_end(mailbox->index);
+	if (err) {
+		snprintf(text, sizeof(text), "cache: deletions that are done cannot be recorded: %s", strerror(-err));
+		mailbox->hooks.note(mailbox->hooks.ctx, text);
+	}
+}
+
+/* Just before anything is sent: what another mount has taken back is not deleted. */
+static void prepare(struct link_job *job)
+{
+	struct commit *commit = commit_of(job);
+	struct mailbox *mailbox = commit->mailbox;
+
+	if (!mailbox->place)
+		return;
+	commit->lock = place_lock_commit(mailbox->place, false);
+	for (size_t i = 0; i < job->count; i++)
+		if (!message_is_transient(commit->messages[i]) &&
+		    index_is_pending(mailbox->index, job->deletions[i].key) == 0)
+			job->deletions[i].state = COMMIT_WITHDRAWN;
+}
 
 /* Books the outcome; the messages that are out of the table come first in commit->messages. */
 static size_t book_locked(struct mailbox *mailbox, struct commit *commit, enum pop3_err err,
@@ -106,10 +223,12 @@ static void commit_done(struct link_job *job, enum pop3_err err, const struct po
 	struct commit *commit = commit_of(job);
 	struct mailbox *mailbox = commit->mailbox;
 	const struct mailbox_hooks *hooks = &mailbox->hooks;
+	size_t removed, over, withdrawn;
 	bool again, idle;
-	size_t removed;
 	int failed, later;
 
+	sort_outcomes(commit, &over, &withdrawn);
+	record_outcomes(commit, over);
 	pthread_mutex_lock(&mailbox->lock);
 	removed = book_locked(mailbox, commit, err, why);
 	failed = mailbox->report.err;
@@ -124,8 +243,8 @@ static void commit_done(struct link_job *job, enum pop3_err err, const struct po
 	later = mailbox->counts.pending > 0 && !failed ? -ENOMEM : failed;
 	pthread_mutex_unlock(&mailbox->lock);
 
-	if (removed > 0)
-		hooks->listed(hooks->ctx, NULL, 0, commit->messages, removed);
+	if (removed + withdrawn > 0)
+		hooks->listed(hooks->ctx, commit->messages + over, withdrawn, commit->messages, removed);
 	hooks->committed(hooks->ctx, commit->ticket, failed);
 	if (idle) /* those who came later: all is done, or it could not be started again */
 		hooks->committed(hooks->ctx, commit->ticket + 1, later);
@@ -147,6 +266,7 @@ static struct commit *gather_locked(struct mailbox *mailbox)
 
 	if (!commit)
 		return NULL;
+	commit->lock = -1;
 	commit->messages = calloc(mailbox->counts.pending + 1, sizeof(struct message *));
 	commit->job.deletions = calloc(mailbox->counts.pending + 1, sizeof(struct commit_item));
 	if (!commit->messages || !commit->job.deletions) {
@@ -173,6 +293,7 @@ static void start_locked(struct mailbox *mailbox)
 	commit->mailbox = mailbox;
 	commit->ticket = ++mailbox->ticket;
 	commit->job.kind = LINK_COMMIT;
+	commit->job.prepare = prepare;
 	commit->job.done = commit_done;
 	mailbox->committing = true;
 	link_queue(mailbox->link, &commit->job);
@@ -200,6 +321,8 @@ void mailbox_settle(struct mailbox *mailbox, int64_t fresh_s, struct commit_repo
 {
 	bool known;
 
+	if (mailbox->place)
+		place_end(mailbox->place);
 	pthread_mutex_lock(&mailbox->lock);
 	known = mailbox->report.err && mailbox->report.time + fresh_s > time(NULL) &&
 		mailbox->report.kept == mailbox->counts.pending;

@@ -125,36 +125,51 @@ static char *tidy(char *text)
 	return valid;
 }
 
+/* Copies a string to *at and moves on behind it. */
+static const char *put(char **at, const char *text)
+{
+	const char *copy = *at;
+
+	*at = stpcpy(*at, text) + 1;
+	return copy;
+}
+
+struct envelope *envelope_copy(const struct envelope *envelope)
+{
+	size_t size = strlen(envelope->from) + strlen(envelope->from_name) + strlen(envelope->from_addr) +
+		      strlen(envelope->to) + strlen(envelope->subject) + strlen(envelope->message_id) + STRINGS;
+	struct envelope *copy = malloc(sizeof(*copy) + size);
+	char *at = copy ? copy->strings : NULL;
+
+	if (!copy)
+		return NULL;
+	copy->from = put(&at, envelope->from);
+	copy->from_name = put(&at, envelope->from_name);
+	copy->from_addr = put(&at, envelope->from_addr);
+	copy->to = put(&at, envelope->to);
+	copy->subject = put(&at, envelope->subject);
+	copy->message_id = put(&at, envelope->message_id);
+	copy->date = envelope->date;
+	copy->received = envelope->received;
+	return copy;
+}
+
 static struct envelope *pack(struct parts *parts)
 {
-	const char *packed[STRINGS];
 	struct envelope *envelope;
-	size_t size = 0;
-	char *at;
 
-	for (int i = 0; i < STRINGS; i++) {
+	for (int i = 0; i < STRINGS; i++)
 		parts->text[i] = tidy(parts->text[i]);
-		size += strlen(parts->text[i]) + 1;
-	}
-	envelope = malloc(sizeof(*envelope) + size);
-	at = envelope ? envelope->strings : NULL;
-	for (int i = 0; i < STRINGS; i++) {
-		if (at) {
-			packed[i] = at;
-			at = stpcpy(at, parts->text[i]) + 1;
-		}
+	envelope = envelope_copy(&(struct envelope){ .from = parts->text[FROM],
+						     .from_name = parts->text[FROM_NAME],
+						     .from_addr = parts->text[FROM_ADDR],
+						     .to = parts->text[TO],
+						     .subject = parts->text[SUBJECT],
+						     .message_id = parts->text[MESSAGE_ID],
+						     .date = parts->date,
+						     .received = parts->received });
+	for (int i = 0; i < STRINGS; i++)
 		g_free(parts->text[i]);
-	}
-	if (!envelope)
-		return NULL;
-	envelope->from = packed[FROM];
-	envelope->from_name = packed[FROM_NAME];
-	envelope->from_addr = packed[FROM_ADDR];
-	envelope->to = packed[TO];
-	envelope->subject = packed[SUBJECT];
-	envelope->message_id = packed[MESSAGE_ID];
-	envelope->date = parts->date;
-	envelope->received = parts->received;
 	return envelope;
 }
 

@@ -23,6 +23,9 @@ void envelope_init(void);
 /* From the octets of a header. One allocation, to be freed with free(); NULL: out of memory. */
 struct envelope *envelope_parse(const char *header, size_t len);
 
+/* A copy; one allocation, to be freed with free(); NULL: out of memory. */
+struct envelope *envelope_copy(const struct envelope *envelope);
+
 /*
  * The times to show, DESIGN 10: mtime is the Date's, ctime the top Received's; a missing or absurd one
  * (before 1971, or more than a day after `now`) is replaced by the other, both by 0. NULL: both 0.

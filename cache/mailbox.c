@@ -1,28 +1,79 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of messages and its life. Listings are in refresh.c, bodies in bodies.c, deletions in
- * deletions.c.
+ * The table of messages and its life. Listings are in refresh.c, bodies in bodies.c, their bound in space.c,
+ * deletions in deletions.c, and what outlives the mount in keeper.c.
  *
- * One lock guards the table and the messages. It is a leaf: nothing is called under it but the link's queue.
+ * One lock guards the table and the messages. It is a leaf: nothing is called under it but the link's queue and the
+ * opening of a body. The index has a lock of its own and may wait for the disk; it is never called under this one.
  */
 #include "cache/mailbox.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <utlist.h>
 
 #include "cache/mailbox_private.h"
 
 /* How often progress() is called while a listing is read. */
 #define PROGRESS_MS 100
+/* With a listing that is remembered, the mount waits no longer than this for a server that says nothing. */
+#define OFFLINE_WAIT_MS 5000
+
+struct message *message_new(struct mailbox *mailbox, const char *key, uint64_t listed)
+{
+	size_t size = strlen(key) + 1;
+	struct message *message = calloc(1, sizeof(*message) + size);
+
+	if (!message)
+		return NULL;
+	memcpy(message->key, key, size);
+	message->mailbox = mailbox;
+	message->refs = 1;
+	message->listed = listed;
+	message->octets = listed > 0 ? listed : 1;
+	return message;
+}
+
+void message_recall(struct message *message, const struct index_row *row)
+{
+	message->ino = row->id;
+	message->listed = row->listed;
+	message->octets = row->octets;
+	message->exact = row->exact;
+	message->stamp = row->stamp;
+	message->body = row->stamp ? BODY_PRESENT : BODY_ABSENT;
+	message->synced = row->stamp != 0;
+	message->header = row->header;
+	message->header_digest = row->digest;
+	message->mtime = row->mtime;
+	message->ctime = row->ctime;
+	message->used = (uint32_t)row->used;
+	message->name = row->name ? strdup(row->name) : NULL;
+	message->doomed = row->pending;
+}
+
+/* The body of a deleted message goes with it, unless a new message has come to its key. */
+static void drop_body(struct message *message)
+{
+	struct mailbox *mailbox = message->mailbox;
+	struct message *successor;
+
+	pthread_mutex_lock(&mailbox->lock);
+	HASH_FIND_STR(mailbox->table, message->key, successor);
+	pthread_mutex_unlock(&mailbox->lock);
+	if (!successor)
+		store_remove(mailbox->store, message->key);
+}
 
 static void free_message(struct message *message)
 {
-	if (message->state == MESSAGE_REMOVED && message->body == BODY_PRESENT)
-		store_remove(message->mailbox->store, message->key);
+	if (message->state == MESSAGE_REMOVED && message->body == BODY_PRESENT && (message->drop || message->stamp == 0))
+		drop_body(message);
 	free(message->envelope);
-	free(message->key);
+	free(message->name);
 	free(message);
 }
 
@@ -48,15 +99,53 @@ const char *message_key(const struct message *message)
 	return message->key;
 }
 
+bool message_is_transient(const struct message *message)
+{
+	return strncmp(message->key, LISTING_SESSION_PREFIX, strlen(LISTING_SESSION_PREFIX)) == 0;
+}
+
+const char *message_name(const struct message *message)
+{
+	return message->name;
+}
+
+int mailbox_set_name(struct mailbox *mailbox, struct message *message, const char *name)
+{
+	char *copy = strdup(name);
+
+	if (!copy)
+		return -ENOMEM;
+	pthread_mutex_lock(&mailbox->lock);
+	free(message->name);
+	message->name = copy;
+	keeper_mark_locked(message);
+	pthread_mutex_unlock(&mailbox->lock);
+	return 0;
+}
+
+struct envelope *mailbox_envelope(struct mailbox *mailbox, struct message *message)
+{
+	struct envelope *envelope = NULL;
+	bool recorded;
+
+	pthread_mutex_lock(&mailbox->lock);
+	recorded = !message->envelope;
+	if (!recorded)
+		envelope = envelope_copy(message->envelope);
+	pthread_mutex_unlock(&mailbox->lock);
+	return recorded ? index_envelope(mailbox->index, message->ino) : envelope;
+}
+
 void mailbox_facts(struct mailbox *mailbox, struct message *message, struct message_facts *facts_r)
 {
 	pthread_mutex_lock(&mailbox->lock);
 	facts_r->octets = message->octets;
 	facts_r->listed = message->listed;
 	facts_r->exact = message->exact;
-	facts_r->envelope = message->envelope;
+	facts_r->pending = message->state == MESSAGE_PENDING;
+	facts_r->mtime = message->mtime;
+	facts_r->ctime = message->ctime;
 	pthread_mutex_unlock(&mailbox->lock);
-	envelope_times(facts_r->envelope, mailbox->started, &facts_r->mtime, &facts_r->ctime);
 }
 
 void mailbox_count_locked(const struct message *message, int sign)
@@ -81,9 +170,38 @@ void mailbox_set_state_locked(struct message *message, enum message_state state)
 	mailbox_count_locked(message, 1);
 }
 
+void mailbox_set_body_locked(struct message *message, enum body_state body)
+{
+	struct mailbox *mailbox = message->mailbox;
+	bool listed = message->state != MESSAGE_REMOVED;
+
+	if (listed && message->body == BODY_PRESENT)
+		DL_DELETE(mailbox->bodies, message);
+	mailbox_count_locked(message, -1);
+	message->body = body;
+	mailbox_count_locked(message, 1);
+	if (listed && message->body == BODY_PRESENT)
+		DL_APPEND(mailbox->bodies, message);
+}
+
+bool mailbox_put_in_locked(struct mailbox *mailbox, struct message *message)
+{
+	size_t len = strlen(message->key);
+
+	HASH_ADD_KEYPTR(hh, mailbox->table, message->key, len, message);
+	if (!message->hh.tbl)
+		return false;
+	mailbox_count_locked(message, 1);
+	if (message->body == BODY_PRESENT)
+		DL_APPEND(mailbox->bodies, message);
+	return true;
+}
+
 void mailbox_take_out_locked(struct mailbox *mailbox, struct message *message)
 {
 	HASH_DEL(mailbox->table, message);
+	if (message->body == BODY_PRESENT)
+		DL_DELETE(mailbox->bodies, message);
 	mailbox->unused -= message->unused;
 	message->unused = false;
 	mailbox_set_state_locked(message, MESSAGE_REMOVED);
@@ -111,21 +229,42 @@ int64_t mailbox_age_ms(struct mailbox *mailbox)
 	return age;
 }
 
-int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t done, size_t total), void *ctx,
-		 struct pop3_why *why)
+/* Shows what is remembered. */
+static int show_known(struct mailbox *mailbox)
 {
-	int err;
+	struct message **known = calloc(HASH_COUNT(mailbox->table) + 1, sizeof(struct message *));
+	struct message *message, *next;
+	size_t count = 0;
 
-	err = mailbox_refresh(mailbox);
-	if (err) {
-		pop3_fail(why, POP3_E_MEMORY, "out of memory");
-		return err;
-	}
-	pthread_mutex_lock(&mailbox->lock);
+	if (!known)
+		return -ENOMEM;
+	HASH_ITER(hh, mailbox->table, message, next)
+		known[count++] = message;
+	if (count > 0)
+		mailbox->hooks.listed(mailbox->hooks.ctx, known, count, NULL, 0);
+	free(known);
+	return 0;
+}
+
+/* The server is not there for now: what is remembered has to do. */
+static bool is_absence(enum pop3_err err)
+{
+	return err == POP3_E_RESOLVE || err == POP3_E_REFUSED || err == POP3_E_UNREACHABLE || err == POP3_E_TIMEOUT ||
+	       err == POP3_E_CLOSED || err == POP3_E_IN_USE || err == POP3_E_TEMPORARY || err == POP3_E_LOGIN_DELAY;
+}
+
+/* Waits for the listing, under lock; false: it takes longer than a remembered one need wait. */
+static bool wait_for_listing_locked(struct mailbox *mailbox, void (*progress)(void *ctx, size_t done, size_t total),
+				    void *ctx)
+{
+	int64_t end = transport_now_ms() + OFFLINE_WAIT_MS;
+
 	while (mailbox->refreshing && !mailbox->aborted) {
 		size_t done = mailbox->headers_done, total = mailbox->headers_total;
 		struct timespec until;
 
+		if (mailbox->known && total == 0 && transport_now_ms() > end)
+			return false;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_nsec += PROGRESS_MS * 1000000L;
 		until.tv_sec += until.tv_nsec / 1000000000L;
@@ -137,12 +276,51 @@ int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t don
 			pthread_mutex_lock(&mailbox->lock);
 		}
 	}
-	err = mailbox->aborted ? -EINTR : mailbox->load_err;
-	if (mailbox->aborted)
-		pop3_fail(why, POP3_E_STOPPED, "interrupted");
-	else if (err)
+	return true;
+}
+
+/* Goes on with the listing that is remembered. */
+static void start_offline(struct mailbox *mailbox, const struct pop3_why *why)
+{
+	struct tm tm;
+	char text[700], when[32] = "";
+	time_t listed = (time_t)mailbox->listed_time;
+
+	if (gmtime_r(&listed, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M UTC", &tm);
+	snprintf(text, sizeof(text), "%s; showing the mailbox as it was at %s", why->text, when);
+	mailbox->hooks.note(mailbox->hooks.ctx, text);
+}
+
+int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t done, size_t total), void *ctx,
+		 struct pop3_why *why)
+{
+	bool offline;
+	int err = show_known(mailbox);
+
+	if (!err)
+		err = mailbox_refresh(mailbox);
+	if (err) {
+		pop3_fail(why, POP3_E_MEMORY, "out of memory");
+		return err;
+	}
+	pthread_mutex_lock(&mailbox->lock);
+	if (!wait_for_listing_locked(mailbox, progress, ctx)) {
+		err = -ETIMEDOUT;
+		pop3_fail(why, POP3_E_TIMEOUT, "the server has not answered yet");
+		offline = true;
+	} else {
+		err = mailbox->load_err;
 		*why = mailbox->load_why;
+		offline = mailbox->known && is_absence(mailbox->load_cause);
+	}
+	if (mailbox->aborted)
+		err = pop3_errno(pop3_fail(why, POP3_E_STOPPED, "interrupted"));
+	mailbox->loaded |= err && offline && !mailbox->aborted;
+	err = mailbox->aborted ? -EINTR : mailbox->loaded ? 0 : err;
 	pthread_mutex_unlock(&mailbox->lock);
+	if (!err && offline)
+		start_offline(mailbox, why);
 	return err;
 }
 
@@ -154,13 +332,21 @@ void mailbox_abort(struct mailbox *mailbox)
 	pthread_mutex_unlock(&mailbox->lock);
 }
 
+/* What kind of keys the remembered messages have. */
+static enum link_keys known_keys(const struct mailbox *mailbox)
+{
+	if (!mailbox->table)
+		return LINK_KEYS_ANY;
+	return listing_uid_len(mailbox->table->key) > 0 ? LINK_KEYS_UIDS : LINK_KEYS_DIGESTS;
+}
+
 int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r, struct pop3_why *why)
 {
-	const struct link_config link_config = { .account = config->account,
-						 .idle_ms = config->idle_ms,
-						 .pipelining = config->pipelining,
-						 .note = config->hooks.note,
-						 .ctx = config->hooks.ctx };
+	struct link_config link_config = { .account = config->account,
+					   .idle_ms = config->idle_ms,
+					   .pipelining = config->pipelining,
+					   .note = config->hooks.note,
+					   .ctx = config->hooks.ctx };
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 	enum pop3_err link_err;
 	int err;
@@ -171,16 +357,18 @@ int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r,
 	}
 	envelope_init();
 	mailbox->hooks = config->hooks;
+	mailbox->cache_size = config->cache_size;
 	mailbox->started = time(NULL);
-	mailbox->last_ino = MAILBOX_FIRST_INO - 1;
 	pthread_mutex_init(&mailbox->lock, NULL);
 	pthread_cond_init(&mailbox->changed, NULL);
-	err = store_new(config->cache_dir, &mailbox->store);
+	err = mailbox_recall(mailbox, config, why);
+	if (!err && (err = keeper_start(mailbox)) != 0)
+		pop3_fail(why, POP3_E_MEMORY, "cannot start a thread");
 	if (err) {
-		pop3_fail(why, POP3_E_LOCAL, "cache_dir=%s: %s", config->cache_dir, strerror(-err));
 		mailbox_free(mailbox);
 		return err;
 	}
+	link_config.keys = known_keys(mailbox);
 	link_err = link_new(&link_config, &mailbox->link, why);
 	if (link_err) {
 		mailbox_free(mailbox);
@@ -194,6 +382,7 @@ void mailbox_stop(struct mailbox *mailbox)
 {
 	link_free(mailbox->link);
 	mailbox->link = NULL;
+	keeper_stop(mailbox);
 }
 
 void mailbox_free(struct mailbox *mailbox)
@@ -202,11 +391,14 @@ void mailbox_free(struct mailbox *mailbox)
 
 	if (!mailbox)
 		return;
+	keeper_stop(mailbox);
 	HASH_ITER(hh, mailbox->table, message, next) {
 		HASH_DEL(mailbox->table, message); /* NOLINT(clang-analyzer-unix.Malloc): counted */
 		message_unref(message);
 	}
 	store_free(mailbox->store);
+	index_close(mailbox->index);
+	place_close(mailbox->place);
 	pthread_cond_destroy(&mailbox->changed);
 	pthread_mutex_destroy(&mailbox->lock);
 	free(mailbox);
@@ -221,7 +413,9 @@ void mailbox_status(struct mailbox *mailbox, struct mailbox_status *status_r)
 	status_r->octets = mailbox->counts.octets;
 	status_r->pending = mailbox->counts.pending;
 	status_r->cached = mailbox->counts.cached;
-	status_r->cached_octets = mailbox->counts.cached_octets;
+	status_r->cached_octets = mailbox->counts.cached_octets + mailbox->gone_octets;
+	status_r->cache_size = mailbox->cache_size;
+	status_r->cache = mailbox->place ? place_bodies(mailbox->place) : NULL;
 	status_r->ahead = mailbox->ahead;
 	status_r->unused = mailbox->unused;
 	status_r->listed = mailbox->listed_time;

@@ -2,8 +2,9 @@
 /*
  * The mailbox with a memory: which messages exist, what is known of them, their bodies once fetched, and
  * which are to be deleted. It offers what the link offers (list, fetch, delete, commit) and asks the link
- * only for what it does not have. No call but mailbox_load(), mailbox_settle() and mailbox_stop() waits for
- * the network; what takes its time ends in a hook.
+ * only for what it does not have. What it learns it remembers for the next mount (cache/index.h, cache/store.h).
+ * No call but mailbox_load(), mailbox_settle() and mailbox_stop() waits for the network; what takes its time ends
+ * in a hook. mailbox_delete() and mailbox_restore() wait for the disk.
  *
  * Any thread may call. Hooks run on the link's thread, with no lock held, and must not wait.
  */
@@ -34,11 +35,13 @@ struct mailbox_config {
 	struct account account; /* its strings live as long as the mailbox */
 	int idle_ms;
 	enum link_pipelining pipelining;
-	const char *cache_dir;
+	const char *cache_dir; /* NULL: in memory, and nothing is left behind */
+	uint64_t cache_size;   /* octets of bodies */
+	const char *template;  /* names are remembered together with it */
 	struct mailbox_hooks hooks;
 };
 
-/* Starts the link; no connection yet. 0 or -errno with *why. */
+/* Reads what is remembered and starts the link; no connection yet. 0 or -errno with *why. */
 __attribute__((warn_unused_result))
 int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r, struct pop3_why *why);
 
@@ -49,8 +52,9 @@ void mailbox_stop(struct mailbox *mailbox);
 void mailbox_free(struct mailbox *mailbox);
 
 /*
- * Logs in and waits until the listing and all headers are there; progress() is called now and then from
- * this thread. 0 or -errno with *why; -EINTR after mailbox_abort().
+ * Shows what is remembered, logs in and waits until the listing and all headers are there; progress() is called now
+ * and then from this thread. Where a listing is remembered and the server cannot be reached, that will do: a note
+ * says so. 0 or -errno with *why; -EINTR after mailbox_abort().
  */
 __attribute__((warn_unused_result))
 int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t done, size_t total), void *ctx,
@@ -71,18 +75,26 @@ void message_unref(struct message *message); /* takes NULL */
 uint64_t message_ino(const struct message *message);
 const char *message_key(const struct message *message);
 
+/* The name that it was shown under, if that is remembered, else NULL; and what it is now, before it is shown. */
+const char *message_name(const struct message *message);
+__attribute__((warn_unused_result))
+int mailbox_set_name(struct mailbox *mailbox, struct message *message, const char *name);
+
 struct message_facts {
 	uint64_t octets;  /* the exact size once it was fetched, an estimate of at least 1 before */
 	uint64_t listed;  /* the LIST size */
-	bool exact;
-	const struct envelope *envelope; /* lives as long as the message; NULL: not known (no TOP) */
-	int64_t mtime, ctime;            /* seconds since the epoch */
+	bool exact, pending;
+	int64_t mtime, ctime; /* seconds since the epoch */
 };
 void mailbox_facts(struct mailbox *mailbox, struct message *message, struct message_facts *facts_r);
 
-/* The body: a descriptor, the caller's; -EINPROGRESS: being fetched, fetched() will follow; or -errno. */
+/* To be freed with free(); NULL: not known (no TOP). */
+struct envelope *mailbox_envelope(struct mailbox *mailbox, struct message *message);
+
+/* The body: a descriptor, for mailbox_close(); -EINPROGRESS: being fetched, fetched() will follow; or -errno. */
 __attribute__((warn_unused_result))
 int mailbox_open(struct mailbox *mailbox, struct message *message);
+void mailbox_close(struct mailbox *mailbox, struct message *message, int fd);
 
 /*
  * true: every message that is shown has its exact size, and from now on a new one is fetched before it is
@@ -93,11 +105,14 @@ bool mailbox_promise_exact(struct mailbox *mailbox);
 /* Fetches the body, if it is not there, behind all that is waited for; fetched() follows if so. */
 void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message);
 
-/* Marks for deletion at the next commit; -ENOENT where it is so already. No network. */
+/*
+ * Marks for deletion at the next commit, of this mount or of a later one; -ENOENT where it is so already. No network;
+ * it is on the disk when this returns 0.
+ */
 __attribute__((warn_unused_result))
 int mailbox_delete(struct mailbox *mailbox, struct message *message);
 
-/* Takes it back; -EBUSY while a commit that includes it runs, -ENOENT where there is nothing to take back. */
+/* Takes it back, likewise; -EBUSY while a commit runs, -ENOENT where there is nothing to take back. */
 __attribute__((warn_unused_result))
 int mailbox_restore(struct mailbox *mailbox, struct message *message);
 
@@ -122,7 +137,9 @@ struct mailbox_status {
 	size_t messages, pending, cached;
 	size_t ahead, unused; /* bodies fetched ahead so far, and those that nobody has opened since */
 	uint64_t octets, cached_octets;
-	int64_t listed; /* when the newest listing came */
+	uint64_t cache_size;
+	const char *cache; /* the directory of its bodies; NULL: in memory */
+	int64_t listed;    /* when the newest listing came */
 	struct commit_report commit;
 	struct link_status link;
 };

@@ -9,16 +9,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
 #define NAME_SIZE (2 * SHA256_DIGEST_LENGTH + 1)
+/* So much is held in memory when the disk takes no more; the oldest goes first. */
+#define SPILL_MAX (UINT64_C(64) << 20)
+/* From so many bodies on, one syncfs() is quicker than a sync of each. */
+#define SYNC_EACH_MAX 8
+
+/* A body in memory. */
+struct held {
+	char *key;
+	int fd;
+	uint64_t octets;
+	UT_hash_handle hh; /* in the order in which they came */
+};
 
 struct store {
-	char *path;
-	int dir;
+	int dir; /* -1: all is in memory */
+	uint64_t mount; /* a random number: temporary files of several mounts do not meet */
 	pthread_mutex_t lock;
-	uint64_t writers; /* so far, under lock: names temporary files */
+	uint64_t writers; /* so far, under lock: names temporary files; likewise: */
+	struct held *held;
+	uint64_t held_octets;
+	/* of store_keep() */
+	char (*kept)[NAME_SIZE];
+	size_t n_kept, room;
 };
 
 static void body_name(const char *key, char name[NAME_SIZE])
@@ -30,49 +53,37 @@ static void body_name(const char *key, char name[NAME_SIZE])
 		snprintf(name + 2 * i, 3, "%02x", digest[i]);
 }
 
-static void temporary_name(uint64_t number, char name[NAME_SIZE])
+static void temporary_name(const struct store *store, uint64_t number, char name[NAME_SIZE])
 {
-	snprintf(name, NAME_SIZE, "new-%llu", (unsigned long long)number);
+	snprintf(name, NAME_SIZE, "new-%016llx-%llu", (unsigned long long)store->mount, (unsigned long long)number);
 }
 
-/* mkdir -p, with 0700 for what is made. */
-static int make_path(const char *path)
+/* Each body in memory takes a descriptor. */
+static void raise_descriptors(void)
 {
-	char *copy = strdup(path);
+	struct rlimit limit;
 
-	if (!copy)
-		return -ENOMEM;
-	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(copy, 0700);
-		*slash = '/';
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	mkdir(copy, 0700);
-	free(copy);
-	return access(path, W_OK | X_OK) == 0 ? 0 : -errno;
 }
 
-int store_new(const char *parent, struct store **store_r)
+int store_new(const char *path, struct store **store_r)
 {
-	struct store *store;
-	int err = make_path(parent);
+	struct store *store = calloc(1, sizeof(*store));
+	int err = 0;
 
-	if (err)
-		return err;
-	store = calloc(1, sizeof(*store));
 	if (!store)
 		return -ENOMEM;
 	pthread_mutex_init(&store->lock, NULL);
-	store->dir = -1;
-	if (asprintf(&store->path, "%s/mount-XXXXXX", parent) < 0) {
-		store->path = NULL;
-		err = -ENOMEM;
-	} else if (!mkdtemp(store->path)) {
+	store->dir = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (path && store->dir < 0)
 		err = -errno;
-	} else {
-		store->dir = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		err = store->dir < 0 ? -errno : 0;
-	}
+	else if (getrandom(&store->mount, sizeof(store->mount), 0) != sizeof(store->mount))
+		err = -EIO;
+	if (!path)
+		raise_descriptors();
 	if (err) {
 		store_free(store);
 		return err;
@@ -81,76 +92,235 @@ int store_new(const char *parent, struct store **store_r)
 	return 0;
 }
 
-static void remove_files(int dir)
+/* Lets a body in memory go, under lock. */
+static void release_locked(struct store *store, struct held *held)
 {
-	DIR *list = fdopendir(dir);
-	struct dirent *entry;
-
-	if (!list) {
-		close(dir);
-		return;
-	}
-	while ((entry = readdir(list)))
-		unlinkat(dirfd(list), entry->d_name, 0);
-	closedir(list);
+	HASH_DEL(store->held, held);
+	store->held_octets -= held->octets;
+	close(held->fd);
+	free(held->key);
+	free(held);
 }
 
 void store_free(struct store *store)
 {
 	if (!store)
 		return;
-	if (store->path && store->dir >= 0) {
-		remove_files(store->dir);
-		rmdir(store->path);
-	}
+	while (store->held)
+		release_locked(store, store->held);
+	if (store->dir >= 0)
+		close(store->dir);
 	pthread_mutex_destroy(&store->lock);
-	free(store->path);
+	free(store->kept);
 	free(store);
+}
+
+/* A new body in memory; when there are no descriptors left, the oldest is given up for it. */
+static int new_memfd(struct store *store)
+{
+	int fd = memfd_create("pop3fs", MFD_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+
+	if (err == -EMFILE || err == -ENFILE) {
+		pthread_mutex_lock(&store->lock);
+		if (store->held)
+			release_locked(store, store->held);
+		pthread_mutex_unlock(&store->lock);
+		fd = memfd_create("pop3fs", MFD_CLOEXEC);
+		err = fd < 0 ? -errno : 0;
+	}
+	return err ? err : fd;
+}
+
+/* The disk takes no more, for now or for good, or somebody has removed the directory: memory can do it. */
+static bool is_disk_trouble(int err)
+{
+	return err == -ENOENT || err == -ENOSPC || err == -EDQUOT || err == -EIO || err == -EROFS || err == -EFBIG;
 }
 
 int store_begin(struct store *store, struct store_writer *writer_r)
 {
 	char name[NAME_SIZE];
+	int err = 0;
 
 	pthread_mutex_lock(&store->lock);
 	*writer_r = (struct store_writer){ .store = store, .fd = -1, .number = ++store->writers };
 	pthread_mutex_unlock(&store->lock);
-	temporary_name(writer_r->number, name);
-	writer_r->fd = openat(store->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return writer_r->fd < 0 ? -errno : 0;
+	writer_r->in_memory = store->dir < 0;
+	if (!writer_r->in_memory) {
+		temporary_name(store, writer_r->number, name);
+		writer_r->fd = openat(store->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		err = writer_r->fd < 0 ? -errno : 0;
+		writer_r->in_memory = is_disk_trouble(err);
+	}
+	if (writer_r->in_memory) {
+		writer_r->fd = new_memfd(store);
+		err = writer_r->fd < 0 ? writer_r->fd : 0;
+	}
+	return err;
 }
 
-int store_write(struct store_writer *writer, const char *octets, size_t len)
+/* Writes all of it; *done_r: as much as was written. */
+static int write_all(int fd, const char *octets, size_t len, size_t *done_r)
 {
-	while (len > 0) {
-		ssize_t n = write(writer->fd, octets, len);
+	*done_r = 0;
+	while (*done_r < len) {
+		ssize_t n = write(fd, octets + *done_r, len - *done_r);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
-		octets += n;
-		len -= (size_t)n;
-		writer->octets += (uint64_t)n;
+		*done_r += (size_t)n;
 	}
 	return 0;
 }
 
-int store_finish(struct store_writer *writer, const char *key, int *fd_r)
+/* The disk is full: what is written already goes to memory, and so does what follows. */
+static int move_to_memory(struct store_writer *writer)
 {
-	char temporary[NAME_SIZE], name[NAME_SIZE];
+	struct store_writer moved = *writer;
+	char buf[65536];
+	uint64_t at = 0;
+	size_t done;
+	int err = 0;
 
-	temporary_name(writer->number, temporary);
-	body_name(key, name);
-	if (renameat(writer->store->dir, temporary, writer->store->dir, name) != 0) {
-		int err = -errno;
+	if (writer->octets > SPILL_MAX)
+		return -ENOSPC;
+	moved.in_memory = true;
+	moved.fd = new_memfd(writer->store);
+	if (moved.fd < 0)
+		return -ENOSPC;
+	while (!err && at < writer->octets) {
+		size_t want = writer->octets - at < sizeof(buf) ? (size_t)(writer->octets - at) : sizeof(buf);
+		ssize_t n = pread(writer->fd, buf, want, (off_t)at);
 
-		store_abandon(writer);
+		err = n <= 0 ? -EIO : write_all(moved.fd, buf, (size_t)n, &done);
+		at += n > 0 ? (uint64_t)n : 0;
+	}
+	if (err) {
+		close(moved.fd);
 		return err;
 	}
-	*fd_r = writer->fd;
-	writer->fd = -1;
+	store_abandon(writer);
+	*writer = moved;
 	return 0;
+}
+
+int store_write(struct store_writer *writer, const char *octets, size_t len)
+{
+	size_t done;
+	int err = write_all(writer->fd, octets, len, &done);
+
+	writer->octets += done;
+	if (err && !writer->in_memory && is_disk_trouble(err)) {
+		err = move_to_memory(writer);
+		if (!err)
+			err = write_all(writer->fd, octets + done, len - done, &done);
+		if (!err)
+			writer->octets += done;
+	}
+	if (!err && writer->in_memory && writer->store->dir >= 0 && writer->octets > SPILL_MAX)
+		err = -ENOSPC;
+	return err;
+}
+
+/* What a later file of the same name does not have; never 0. */
+static int64_t stamp_of(const struct stat *st)
+{
+	int64_t stamp = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+
+	return stamp ? stamp : 1;
+}
+
+static struct held *find_locked(struct store *store, const char *key)
+{
+	struct held *held;
+
+	HASH_FIND_STR(store->held, key, held);
+	return held;
+}
+
+/* Takes a body in memory over from its writer. */
+static int hold(struct store_writer *writer, const char *key, int *fd_r)
+{
+	struct store *store = writer->store;
+	struct held *held = calloc(1, sizeof(*held)), *old;
+	int fd = held ? fcntl(writer->fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	if (fd < 0 || !(held->key = strdup(key))) {
+		if (fd >= 0)
+			close(fd);
+		free(held);
+		return -ENOMEM;
+	}
+	held->fd = writer->fd;
+	held->octets = writer->octets;
+	writer->fd = -1;
+	pthread_mutex_lock(&store->lock);
+	old = find_locked(store, key);
+	if (old)
+		release_locked(store, old);
+	HASH_ADD_KEYPTR(hh, store->held, held->key, strlen(held->key), held);
+	if (!held->hh.tbl) { /* out of memory: whoever has fd reads it, nobody after that */
+		close(held->fd);
+		free(held->key);
+		free(held);
+	} else {
+		store->held_octets += held->octets;
+	}
+	while (store->dir >= 0 && store->held_octets > SPILL_MAX && store->held != held)
+		release_locked(store, store->held);
+	pthread_mutex_unlock(&store->lock);
+	*fd_r = fd;
+	return 0;
+}
+
+/* Puts a file under its name. What stands there already, of the same size, is another mount's: it stays. */
+static int place_file(struct store_writer *writer, const char *temporary, const char *name)
+{
+	const int dir = writer->store->dir;
+	struct stat st;
+	int fd;
+
+	if (renameat2(dir, temporary, dir, name, RENAME_NOREPLACE) == 0)
+		return 0;
+	fd = errno == EEXIST ? openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	if (fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size == writer->octets) {
+		unlinkat(dir, temporary, 0);
+		close(writer->fd);
+		writer->fd = fd;
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	return renameat(dir, temporary, dir, name) == 0 ? 0 : -errno;
+}
+
+int store_finish(struct store_writer *writer, const char *key, int64_t *stamp_r, int *fd_r)
+{
+	char temporary[NAME_SIZE], name[NAME_SIZE];
+	struct stat st;
+	int err;
+
+	*stamp_r = 0;
+	if (writer->in_memory) {
+		err = hold(writer, key, fd_r);
+	} else {
+		temporary_name(writer->store, writer->number, temporary);
+		body_name(key, name);
+		err = place_file(writer, temporary, name);
+		if (!err && fstat(writer->fd, &st) != 0)
+			err = -errno;
+	}
+	if (err) {
+		store_abandon(writer);
+	} else if (!writer->in_memory) {
+		*stamp_r = stamp_of(&st);
+		*fd_r = writer->fd;
+		writer->fd = -1;
+	}
+	return err;
 }
 
 void store_abandon(struct store_writer *writer)
@@ -159,26 +329,153 @@ void store_abandon(struct store_writer *writer)
 
 	if (writer->fd < 0)
 		return;
-	temporary_name(writer->number, name);
-	unlinkat(writer->store->dir, name, 0);
+	if (!writer->in_memory) {
+		temporary_name(writer->store, writer->number, name);
+		unlinkat(writer->store->dir, name, 0);
+	}
 	close(writer->fd);
 	writer->fd = -1;
 }
 
-int store_open(struct store *store, const char *key)
+static int open_held(struct store *store, const char *key)
+{
+	struct held *held;
+	int fd = -ENOENT;
+
+	pthread_mutex_lock(&store->lock);
+	held = store->held ? find_locked(store, key) : NULL;
+	if (held) {
+		fd = fcntl(held->fd, F_DUPFD_CLOEXEC, 0);
+		fd = fd < 0 ? -errno : fd;
+	}
+	pthread_mutex_unlock(&store->lock);
+	return fd;
+}
+
+int store_open(struct store *store, const char *key, uint64_t octets, int64_t stamp)
 {
 	char name[NAME_SIZE];
+	struct stat st;
 	int fd;
 
+	if (stamp == 0)
+		return open_held(store, key);
 	body_name(key, name);
 	fd = openat(store->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size == octets && stamp_of(&st) == stamp)
+		return fd;
+	close(fd);
+	unlinkat(store->dir, name, 0);
+	return -ENOENT;
 }
 
 void store_remove(struct store *store, const char *key)
 {
 	char name[NAME_SIZE];
+	struct held *held;
+
+	pthread_mutex_lock(&store->lock);
+	held = store->held ? find_locked(store, key) : NULL;
+	if (held)
+		release_locked(store, held);
+	pthread_mutex_unlock(&store->lock);
+	body_name(key, name);
+	if (store->dir >= 0)
+		unlinkat(store->dir, name, 0);
+}
+
+static int sync_one(struct store *store, const char *key)
+{
+	char name[NAME_SIZE];
+	int fd, err;
 
 	body_name(key, name);
-	unlinkat(store->dir, name, 0);
+	fd = openat(store->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	err = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return err;
+}
+
+int store_sync(struct store *store, const char *const *keys, size_t count)
+{
+	int err = 0;
+
+	if (store->dir < 0 || count == 0)
+		return 0;
+	if (count > SYNC_EACH_MAX)
+		return syncfs(store->dir) == 0 ? 0 : -errno;
+	for (size_t i = 0; !err && i < count; i++)
+		err = sync_one(store, keys[i]);
+	if (!err && fsync(store->dir) != 0)
+		err = -errno;
+	return err;
+}
+
+int store_keep(struct store *store, const char *key)
+{
+	if (store->n_kept == store->room) {
+		size_t room = store->room ? 2 * store->room : 1024;
+		void *kept = realloc(store->kept, room * NAME_SIZE);
+
+		if (!kept)
+			return -ENOMEM;
+		store->kept = kept;
+		store->room = room;
+	}
+	body_name(key, store->kept[store->n_kept++]);
+	return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* The files of the store one after the other; NULL: it cannot be read. */
+static DIR *list_files(struct store *store)
+{
+	int fd = store->dir >= 0 ? openat(store->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (!list && fd >= 0)
+		close(fd);
+	return list;
+}
+
+void store_tidy(struct store *store)
+{
+	DIR *list = list_files(store);
+	struct dirent *entry;
+
+	if (store->n_kept > 0)
+		qsort(store->kept, store->n_kept, NAME_SIZE, compare_names);
+	while (list && (entry = readdir(list)))
+		if (entry->d_name[0] != '.' &&
+		    (store->n_kept == 0 ||
+		     !bsearch(entry->d_name, store->kept, store->n_kept, NAME_SIZE, compare_names)))
+			unlinkat(store->dir, entry->d_name, 0);
+	if (list)
+		closedir(list);
+	free(store->kept);
+	store->kept = NULL;
+	store->n_kept = store->room = 0;
+}
+
+void store_shed(struct store *store, uint64_t octets)
+{
+	DIR *list = list_files(store);
+	struct dirent *entry;
+	uint64_t shed = 0;
+	struct stat st;
+
+	while (list && shed < octets && (entry = readdir(list)))
+		if (entry->d_name[0] != '.' && fstatat(store->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    unlinkat(store->dir, entry->d_name, 0) == 0)
+			shed += (uint64_t)st.st_blocks * 512;
+	if (list)
+		closedir(list);
 }

@@ -15,12 +15,12 @@
 #define PAGE 4096
 
 /* Answers an open; one whose caller has gone leaves the descriptor to us. */
-static void reply_open(fuse_req_t req, struct fuse_file_info *fi, int fd)
+static void reply_open(struct fs *fs, fuse_req_t req, struct message *message, struct fuse_file_info *fi, int fd)
 {
 	fi->fh = (uint64_t)fd;
 	fi->keep_cache = 1;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		close(fd);
+		mailbox_close(fs->mailbox, message, fd);
 }
 
 static void reply_read(fuse_req_t req, int fd, size_t size, off_t off)
@@ -77,22 +77,22 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fd = -ENOSYS; /* the kernel asks no more: reads come without a handle */
 	else
 		fd = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .fi = *fi });
-	message_unref(message);
 	if (fd >= 0)
-		reply_open(req, fi, fd);
+		reply_open(fs, req, message, fi, fd);
 	else if (fd != -EINPROGRESS)
 		fuse_reply_err(req, -fd);
+	message_unref(message);
 }
 
-static void end_wait(struct wait *wait, int fd)
+static void end_wait(struct fs *fs, struct message *message, struct wait *wait, int fd)
 {
 	if (fd < 0) {
 		fuse_reply_err(wait->req, fd == -EINPROGRESS ? EIO : -fd);
 	} else if (wait->size == 0) {
-		reply_open(wait->req, &wait->fi, fd);
+		reply_open(fs, wait->req, message, &wait->fi, fd);
 	} else {
 		reply_read(wait->req, fd, wait->size, wait->off);
-		close(fd);
+		mailbox_close(fs->mailbox, message, fd);
 	}
 }
 
@@ -103,7 +103,7 @@ void fs_fetched(void *ctx, struct message *message, int err)
 
 	while ((wait = taken)) {
 		DL_DELETE(taken, wait);
-		end_wait(wait, err ? err : mailbox_open(fs->mailbox, message));
+		end_wait(fs, message, wait, err ? err : mailbox_open(fs->mailbox, message));
 		free(wait);
 	}
 }
@@ -138,13 +138,13 @@ static void read_unopened(struct fs *fs, fuse_req_t req, fuse_ino_t ino, size_t 
 
 	if (message)
 		fd = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .size = size, .off = off });
-	message_unref(message);
 	if (fd >= 0) {
 		reply_read(req, fd, size, off);
-		close(fd);
+		mailbox_close(fs->mailbox, message, fd);
 	} else if (fd != -EINPROGRESS) {
 		fuse_reply_err(req, -fd);
 	}
+	message_unref(message);
 }
 
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -157,7 +157,11 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	close((int)fi->fh);
+	struct fs *fs = fuse_req_userdata(req);
+	struct message *message = tree_message(fs->tree, ino, false); /* the kernel holds it until after this */
+
+	if (message)
+		mailbox_close(fs->mailbox, message, (int)fi->fh);
+	message_unref(message);
 	fuse_reply_err(req, 0);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "fs/caches.h"
 #include "fs/control.h"
 #include "fs/log.h"
 #include "fs/mount.h"
@@ -23,6 +24,10 @@ static int run(const struct options *options)
 		return control_refresh(options->mountpoint);
 	case COMMAND_STATUS:
 		return control_status(options->mountpoint);
+	case COMMAND_CACHE_INFO:
+		return caches_info(options);
+	case COMMAND_CACHE_CLEAR:
+		return caches_clear(options);
 	case COMMAND_HELP:
 		options_print_help();
 		return 0;

@@ -170,7 +170,9 @@ static bool open_mailbox(struct daemon *daemon, struct pop3_why *why)
 			     .ctx = daemon },
 		.idle_ms = options->idle_ms,
 		.pipelining = options->pipelining,
-		.cache_dir = options->cache_dir,
+		.cache_dir = options->cache == CACHE_DISK ? options->cache_dir : NULL,
+		.cache_size = options->cache_size,
+		.template = options->path,
 		.hooks = fs_hooks(&daemon->fs),
 	};
 

@@ -301,20 +301,32 @@ static void show_removed(struct fs *fs, struct notify *notify, struct message *m
 		tree_remove(fs->tree, message_ino(message));
 }
 
+/* A deletion that was pending before this mount stands in .deleted; one that was taken back elsewhere leaves it. */
+static void show_added(struct fs *fs, struct notify *notify, struct message *message)
+{
+	struct message_facts facts;
+	char name[NAME_SIZE];
+	uint64_t dir;
+
+	mailbox_facts(fs->mailbox, message, &facts);
+	if (tree_find(fs->tree, message_ino(message), &dir, name))
+		tree_move(fs->tree, message_ino(message), TREE_ROOT);
+	else if (notify && !facts.pending)
+		notify_added(notify, message);
+	else if (!tree_add(fs->tree, message, facts.pending ? TREE_DELETED : TREE_ROOT, name))
+		log_error("a message is not shown: out of memory");
+}
+
 static void on_listed(void *ctx, struct message *const *added, size_t n_added, struct message *const *removed,
 		      size_t n_removed)
 {
 	struct fs *fs = ctx;
 	struct notify *notify = atomic_load(&fs->notify);
-	char name[NAME_SIZE];
 
 	for (size_t i = 0; i < n_removed; i++)
 		show_removed(fs, notify, removed[i]);
 	for (size_t i = 0; i < n_added; i++)
-		if (notify)
-			notify_added(notify, added[i]);
-		else if (!tree_add(fs->tree, added[i], TREE_ROOT, name))
-			log_error("a message is not shown: out of memory");
+		show_added(fs, notify, added[i]);
 }
 
 /* Those who wait for it are answered when what it brought can be seen. */

@@ -17,6 +17,7 @@
 #define DEFAULT_TIMEOUT_MS 30000
 #define DEFAULT_IDLE_MS 30000
 #define DEFAULT_REFRESH_MS 60000
+#define DEFAULT_CACHE_SIZE (UINT64_C(2) << 30)
 #define PORT_TLS 995
 #define PORT_STLS 110
 
@@ -100,6 +101,29 @@ static const char *set_prefetch(struct options *options, const char *value, size
 	return choose(value, names, &options->prefetch) ? NULL : "it takes auto, all or off";
 }
 
+static const char *set_cache(struct options *options, const char *value, size_t offset)
+{
+	static const char *const names[] = { "disk", "memory", NULL };
+
+	(void)offset;
+	return choose(value, names, &options->cache) ? NULL : "it takes disk or memory";
+}
+
+/* Octets; K, M, G or T behind the number multiplies by powers of 1024. */
+static const char *set_size(struct options *options, const char *value, size_t offset)
+{
+	static const char units[] = "KMGT";
+	char *end;
+	guint64 number = g_ascii_strtoull(value, &end, 10);
+	const char *unit = *end ? strchr(units, g_ascii_toupper(*end)) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+
+	if (!g_ascii_isdigit(value[0]) || (*end && !unit) || (unit && end[1]) || number > (UINT64_MAX >> 1) >> shift)
+		return "it takes a number of octets, as 500M or 2G";
+	*(uint64_t *)((char *)options + offset) = number << shift;
+	return NULL;
+}
+
 static const char *set_eol(struct options *options, const char *value, size_t offset)
 {
 	static const char *const names[] = { "lf", "crlf", NULL };
@@ -161,7 +185,9 @@ static const struct option_row {
 	{ "refresh", "SECONDS", "age from which opening the directory looks for new mail (60)", set_seconds, FIELD(refresh_ms) },
 	{ "prefetch", "MODE", "auto reads ahead, all downloads everything, off (auto)", set_prefetch, 0 },
 	{ "pipelining", "MODE", "auto, on or off: several commands on the way at once (auto)", set_pipelining, 0 },
-	{ "cache_dir", "DIR", "where bodies are kept while mounted ($XDG_CACHE_HOME/pop3fs)", set_path, FIELD(cache_dir) },
+	{ "cache", "WHERE", "disk, or memory to leave nothing behind (disk)", set_cache, 0 },
+	{ "cache_dir", "DIR", "what is remembered from mount to mount ($XDG_CACHE_HOME/pop3fs)", set_path, FIELD(cache_dir) },
+	{ "cache_size", "OCTETS", "the most of bodies in the cache, as 500M or 2G (2G)", set_size, FIELD(cache_size) },
 	{ "path", "TEMPLATE", "file names (" DEFAULT_PATH ")", set_template, FIELD(path) },
 	{ "eol", "KIND", "lf, or crlf as on the wire (lf)", set_eol, 0 },
 	{ "uid", "N", "owner of the files (who mounts)", set_id, FIELD(uid) },
@@ -393,28 +419,91 @@ static bool read_source(struct options *options, const char *lists[], size_t n_l
 	return ok;
 }
 
-enum { LONG_UNMOUNT = 256, LONG_COMMIT, LONG_REFRESH, LONG_STATUS };
+/* Commands as long options: their value is COMMAND_BASE and the command. */
+#define COMMAND_BASE 256
+enum { LONG_JSON = 512, LONG_FORCE };
 
 static const struct option long_options[] = {
-	{ "unmount", no_argument, NULL, LONG_UNMOUNT }, { "commit", no_argument, NULL, LONG_COMMIT },
-	{ "refresh", no_argument, NULL, LONG_REFRESH }, { "status", no_argument, NULL, LONG_STATUS },   { "help", no_argument, NULL, 'h' },
-	{ "version", no_argument, NULL, 'V' },          { 0 },
+	{ "unmount", no_argument, NULL, COMMAND_BASE + COMMAND_UNMOUNT },
+	{ "commit", no_argument, NULL, COMMAND_BASE + COMMAND_COMMIT },
+	{ "refresh", no_argument, NULL, COMMAND_BASE + COMMAND_REFRESH },
+	{ "status", no_argument, NULL, COMMAND_BASE + COMMAND_STATUS },
+	{ "json", no_argument, NULL, LONG_JSON },
+	{ "cache-info", no_argument, NULL, COMMAND_BASE + COMMAND_CACHE_INFO },
+	{ "cache-clear", no_argument, NULL, COMMAND_BASE + COMMAND_CACHE_CLEAR },
+	{ "force", no_argument, NULL, LONG_FORCE },
+	{ "help", no_argument, NULL, COMMAND_BASE + COMMAND_HELP },
+	{ "version", no_argument, NULL, COMMAND_BASE + COMMAND_VERSION },
+	{ 0 },
 };
 
+/* The operands of each command: SOURCE, MOUNTPOINT, both or none. */
 static bool read_operands(struct options *options, int argc, char **argv, struct pop3_why *why)
 {
-	int wanted = options->command == COMMAND_MOUNT ? 2 : 1;
+	const enum command command = options->command;
+	bool cache = command == COMMAND_CACHE_INFO || command == COMMAND_CACHE_CLEAR;
+	int wanted = command == COMMAND_MOUNT ? 2 : cache ? 0 : 1, given = argc - optind;
 
-	if (argc - optind != wanted) {
-		pop3_fail(why, POP3_E_LOCAL, wanted == 2 ? "it takes SOURCE and MOUNTPOINT (pop3fs --help)"
-							 : "it takes one MOUNTPOINT (pop3fs --help)");
+	if (given != wanted && !(command == COMMAND_CACHE_CLEAR && given == 1)) {
+		pop3_fail(why, POP3_E_LOCAL, "%s (pop3fs --help)",
+			  wanted == 2				 ? "it takes SOURCE and MOUNTPOINT"
+			  : wanted == 1				 ? "it takes one MOUNTPOINT"
+			  : command == COMMAND_CACHE_CLEAR ? "it takes one SOURCE or none"
+								 : "it takes no operand");
 		return false;
 	}
-	if (wanted == 2)
-		options->source_text = strdup(argv[optind]);
+	if (given > 0 && (wanted == 2 || cache) && !(options->source_text = strdup(argv[optind])))
+		return false;
+	if (cache)
+		return true;
 	if (set_path(options, argv[argc - 1], FIELD(mountpoint)) && argv[argc - 1][0] == '\0')
 		pop3_fail(why, POP3_E_LOCAL, "MOUNTPOINT is empty");
-	return options->mountpoint && (wanted == 1 || options->source_text);
+	return options->mountpoint != NULL;
+}
+
+/* One option of the command line; false: *why says what is wrong. */
+static bool read_option(struct options *options, int option, const char *text, struct pop3_why *why)
+{
+	switch (option) {
+	case 'd':
+		options->debug = options->foreground = true;
+		break;
+	case 'f':
+		options->foreground = true;
+		break;
+	case 'h':
+		options->command = COMMAND_HELP;
+		break;
+	case 'V':
+		options->command = COMMAND_VERSION;
+		break;
+	case LONG_JSON:
+		options->json = true;
+		break;
+	case LONG_FORCE:
+		options->force = true;
+		break;
+	case ':':
+	case '?':
+		pop3_fail(why, POP3_E_LOCAL, "%s: %s (pop3fs --help)", text,
+			  option == ':' ? "it takes a value" : "no such option");
+		return false;
+	default:
+		options->command = (enum command)(option - COMMAND_BASE);
+	}
+	return true;
+}
+
+/* What belongs together with one command only. */
+static bool check_command(const struct options *options, struct pop3_why *why)
+{
+	const char *wrong = options->json && options->command != COMMAND_STATUS	     ? "--json: only with --status"
+			    : options->force && options->command != COMMAND_CACHE_CLEAR ? "--force: only with --cache-clear"
+											 : NULL;
+
+	if (wrong)
+		pop3_fail(why, POP3_E_LOCAL, "%s (pop3fs --help)", wrong);
+	return !wrong;
 }
 
 bool options_read(int argc, char **argv, struct options *options_r, struct pop3_why *why)
@@ -430,50 +519,23 @@ bool options_read(int argc, char **argv, struct options *options_r, struct pop3_
 				       .uid = getuid(),
 				       .gid = getgid(),
 				       .umask = 077,
+				       .cache_size = DEFAULT_CACHE_SIZE,
 				       .path = strdup(DEFAULT_PATH),
 				       .cache_dir = default_cache_dir() };
 	why->text[0] = '\0';
 	opterr = 0;
-	while (lists && ok && (c = getopt_long(argc, argv, ":o:fdhV", long_options, NULL)) != -1) {
-		switch (c) {
-		case 'o':
+	while (lists && ok && (c = getopt_long(argc, argv, ":o:fdhV", long_options, NULL)) != -1)
+		if (c == 'o')
 			lists[n_lists++] = optarg;
-			break;
-		case 'd':
-			options_r->debug = true;
-			options_r->foreground = true;
-			break;
-		case 'f':
-			options_r->foreground = true;
-			break;
-		case 'h':
-			options_r->command = COMMAND_HELP;
-			break;
-		case 'V':
-			options_r->command = COMMAND_VERSION;
-			break;
-		case LONG_UNMOUNT:
-			options_r->command = COMMAND_UNMOUNT;
-			break;
-		case LONG_COMMIT:
-			options_r->command = COMMAND_COMMIT;
-			break;
-		case LONG_REFRESH:
-			options_r->command = COMMAND_REFRESH;
-			break;
-		case LONG_STATUS:
-			options_r->command = COMMAND_STATUS;
-			break;
-		default:
-			pop3_fail(why, POP3_E_LOCAL, "%s: %s (pop3fs --help)", argv[optind - 1],
-				  c == ':' ? "it takes a value" : "no such option");
-			ok = false;
-		}
-	}
+		else
+			ok = read_option(options_r, c, argv[optind - 1], why);
 	if (ok && options_r->command != COMMAND_HELP && options_r->command != COMMAND_VERSION)
-		ok = read_operands(options_r, argc, argv, why);
-	if (ok && options_r->command == COMMAND_MOUNT)
+		ok = check_command(options_r, why) && read_operands(options_r, argc, argv, why);
+	if (ok && options_r->source_text)
 		ok = read_source(options_r, lists, n_lists, why);
+	else
+		for (size_t i = 0; ok && i < n_lists; i++)
+			ok = set_list(options_r, lists[i], why);
 	free(lists);
 	if (!ok && !why->text[0])
 		pop3_fail(why, POP3_E_MEMORY, "out of memory");
@@ -502,7 +564,11 @@ void options_print_help(void)
 	       "       pop3fs --unmount MOUNTPOINT   commit the deletions, unmount, report\n"
 	       "       pop3fs --commit MOUNTPOINT    delete on the server now, stay mounted\n"
 	       "       pop3fs --refresh MOUNTPOINT   look for new mail now\n"
-	       "       pop3fs --status MOUNTPOINT    server, TLS, messages, pending deletions\n"
+	       "       pop3fs --status [--json] MOUNTPOINT\n"
+	       "                                     server, TLS, messages, pending deletions\n"
+	       "       pop3fs --cache-info           what is remembered, of which account\n"
+	       "       pop3fs --cache-clear [--force] [SOURCE]\n"
+	       "                                     forget it; with --force also pending deletions\n"
 	       "       pop3fs --help | --version\n"
 	       "\n"
 	       "SOURCE is pop3s://USER@HOST[:PORT], pop3://USER@HOST[:PORT] (STLS), an e-mail\n"

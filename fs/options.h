@@ -5,6 +5,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "fs/source.h"
@@ -16,6 +17,8 @@ enum command {
 	COMMAND_COMMIT,
 	COMMAND_REFRESH,
 	COMMAND_STATUS,
+	COMMAND_CACHE_INFO,
+	COMMAND_CACHE_CLEAR, /* of source_text, or of all where that is NULL */
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
@@ -23,6 +26,7 @@ enum command {
 struct options {
 	enum command command;
 	bool foreground, debug;
+	bool json, force; /* of --status; of --cache-clear */
 	char *source_text, *mountpoint;
 	struct source source;
 	/* Strings are the options' own; NULL: not given. */
@@ -33,6 +37,8 @@ struct options {
 	enum auth_method auth;
 	int timeout_ms, idle_ms, refresh_ms;
 	enum link_pipelining pipelining;
+	enum { CACHE_DISK, CACHE_MEMORY } cache;
+	uint64_t cache_size; /* octets */
 	enum { EOL_LF, EOL_CRLF } eol;
 	enum {
 		PREFETCH_AUTO, /* read ahead of a reader */

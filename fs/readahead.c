@@ -93,7 +93,7 @@ static uint64_t fetch(struct readahead *readahead, const struct tree_listing *li
 
 void readahead_opened(struct readahead *readahead, struct message *message, size_t readers)
 {
-	struct tree_listing *listing = tree_list(readahead->tree, TREE_ROOT);
+	struct tree_listing *listing = tree_list_recent(readahead->tree, TREE_ROOT);
 	size_t place, window = 0;
 	uint64_t octets = 0;
 	bool both = false;

@@ -14,9 +14,9 @@
 
 struct node {
 	struct message *message;
-	char *name;
-	uint64_t ino, dir; /* dir 0: it has no name any more */
-	uint64_t lookups;
+	const char *name; /* the message's */
+	uint64_t ino, lookups;
+	unsigned dir;  /* 0: it has no name any more */
 	unsigned refs; /* one for the name, one for all lookups, one for each listing */
 	UT_hash_handle by_name, by_ino;
 };
@@ -24,7 +24,8 @@ struct node {
 struct directory {
 	size_t count;
 	int64_t changed;
-	struct tree_listing *listing; /* the newest, with a reference; NULL: it has to be made again */
+	struct tree_listing *listing; /* the newest, with a reference; or NULL */
+	bool stale;                   /* something has changed since */
 };
 
 struct tree {
@@ -47,7 +48,6 @@ static void unref_locked(struct tree *tree, struct node *node)
 		return;
 	HASH_DELETE(by_ino, tree->inodes, node); /* NOLINT(clang-analyzer-core.NullDereference): it is in the table */
 	message_unref(node->message);
-	free(node->name);
 	free(node);
 }
 
@@ -65,9 +65,12 @@ static void touch_locked(struct tree *tree, uint64_t dir)
 {
 	struct directory *d = directory(tree, dir);
 
-	drop_listing_locked(d->listing);
-	d->listing = NULL;
+	d->stale = true;
 	d->changed = time(NULL);
+	if (d->count == 0) { /* it would keep all that has gone */
+		drop_listing_locked(d->listing);
+		d->listing = NULL;
+	}
 }
 
 struct tree *tree_new(const char *template, struct mailbox *mailbox)
@@ -121,51 +124,77 @@ static struct node *find_ino_locked(struct tree *tree, uint64_t ino)
 }
 
 /* A name that nothing has: the template's, or longer by as much of the unique-id's hash as it takes. */
-static char *unique_name_locked(struct tree *tree, struct message *message)
+static void make_name(struct tree *tree, struct message *message, char name[NAME_SIZE])
 {
 	static const unsigned extras[] = { 0, 6, 12, 64 };
+	struct envelope *envelope = mailbox_envelope(tree->mailbox, message);
 	struct message_facts facts;
-	char name[NAME_SIZE];
+	bool taken = true;
 
 	mailbox_facts(tree->mailbox, message, &facts);
-	for (size_t i = 0; i < sizeof(extras) / sizeof(extras[0]); i++) {
-		name_make(tree->template, facts.envelope, facts.mtime, message_key(message), extras[i], name);
-		if (!find_name_locked(tree, name))
-			break;
+	for (size_t i = 0; taken && i < sizeof(extras) / sizeof(extras[0]); i++) {
+		name_make(tree->template, envelope, facts.mtime, message_key(message), extras[i], name);
+		pthread_mutex_lock(&tree->lock);
+		taken = find_name_locked(tree, name) != NULL;
+		pthread_mutex_unlock(&tree->lock);
 	}
-	return strdup(name);
+	free(envelope);
+}
+
+/* Sees to it that the message has a name, the one of before or a new one. */
+static int name_message(struct tree *tree, struct message *message)
+{
+	const char *known = message_name(message);
+	char name[NAME_SIZE];
+	bool free_to_use;
+
+	pthread_mutex_lock(&tree->lock);
+	free_to_use = known && !find_name_locked(tree, known);
+	pthread_mutex_unlock(&tree->lock);
+	if (free_to_use)
+		return 0;
+	make_name(tree, message, name);
+	return mailbox_set_name(tree->mailbox, message, name);
+}
+
+static bool add_locked(struct tree *tree, struct node *node)
+{
+	HASH_ADD(by_ino, tree->inodes, ino, sizeof(node->ino), node);
+	if (!node->by_ino.tbl)
+		return false;
+	HASH_ADD_KEYPTR(by_name, tree->names, node->name, strlen(node->name), node);
+	if (node->by_name.tbl)
+		return true;
+	HASH_DELETE(by_ino, tree->inodes, node);
+	return false;
 }
 
 bool tree_add(struct tree *tree, struct message *message, uint64_t dir, char *name_r)
 {
 	struct node *node = calloc(1, sizeof(*node));
+	bool added;
 
-	if (!node)
-		return false;
-	pthread_mutex_lock(&tree->lock);
-	node->refs = 1;
-	node->ino = message_ino(message);
-	node->dir = dir;
-	node->message = message;
-	node->name = unique_name_locked(tree, message);
-	if (node->name)
-		HASH_ADD(by_ino, tree->inodes, ino, sizeof(node->ino), node);
-	if (node->name && node->by_ino.tbl)
-		HASH_ADD_KEYPTR(by_name, tree->names, node->name, strlen(node->name), node);
-	if (!node->name || !node->by_name.tbl) {
-		if (node->by_ino.tbl)
-			HASH_DELETE(by_ino, tree->inodes, node);
-		free(node->name);
+	if (!node || name_message(tree, message) != 0) {
 		free(node);
-		pthread_mutex_unlock(&tree->lock);
 		return false;
 	}
-	message_ref(message);
+	node->refs = 1;
+	node->ino = message_ino(message);
+	node->dir = (unsigned)dir;
+	node->message = message;
+	node->name = message_name(message);
 	strcpy(name_r, node->name);
-	directory(tree, dir)->count++;
-	touch_locked(tree, dir);
+	pthread_mutex_lock(&tree->lock);
+	added = add_locked(tree, node);
+	if (added) {
+		message_ref(message);
+		directory(tree, dir)->count++;
+		touch_locked(tree, dir);
+	}
 	pthread_mutex_unlock(&tree->lock);
-	return true;
+	if (!added)
+		free(node);
+	return added;
 }
 
 bool tree_find(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r)
@@ -214,7 +243,7 @@ void tree_move(struct tree *tree, uint64_t ino, uint64_t dir)
 		directory(tree, dir)->count++;
 		touch_locked(tree, node->dir);
 		touch_locked(tree, dir);
-		node->dir = dir;
+		node->dir = (unsigned)dir;
 	}
 	pthread_mutex_unlock(&tree->lock);
 }
@@ -312,19 +341,35 @@ static struct tree_listing *make_listing_locked(struct tree *tree, uint64_t dir)
 	return listing;
 }
 
-struct tree_listing *tree_list(struct tree *tree, uint64_t dir)
+static struct tree_listing *take_listing(struct tree *tree, uint64_t dir, bool fresh)
 {
 	struct directory *d = directory(tree, dir);
 	struct tree_listing *listing;
 
 	pthread_mutex_lock(&tree->lock);
-	if (!d->listing)
+	if (d->stale && fresh) {
+		drop_listing_locked(d->listing);
+		d->listing = NULL;
+	}
+	if (!d->listing) {
 		d->listing = make_listing_locked(tree, dir);
+		d->stale = false;
+	}
 	listing = d->listing;
 	if (listing)
 		listing->refs++;
 	pthread_mutex_unlock(&tree->lock);
 	return listing;
+}
+
+struct tree_listing *tree_list(struct tree *tree, uint64_t dir)
+{
+	return take_listing(tree, dir, true);
+}
+
+struct tree_listing *tree_list_recent(struct tree *tree, uint64_t dir)
+{
+	return take_listing(tree, dir, false);
 }
 
 void tree_list_free(struct tree_listing *listing)

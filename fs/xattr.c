@@ -5,6 +5,7 @@
  * kernel asks for them no more (shared/FUSE.md).
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,47 +71,43 @@ static int message_size(struct fs *fs, struct message *message, char *value, siz
 	return put_number(value, size, facts.listed);
 }
 
-static const struct envelope *envelope_of(struct fs *fs, struct message *message)
+/* A string of the envelope, told by its place there. */
+static int put_envelope(struct fs *fs, struct message *message, size_t offset, char *value, size_t size)
 {
-	struct message_facts facts;
+	struct envelope *envelope = mailbox_envelope(fs->mailbox, message);
+	int n = envelope ? put(value, size, *(const char **)((char *)envelope + offset)) : -1;
 
-	mailbox_facts(fs->mailbox, message, &facts);
-	return facts.envelope;
+	free(envelope);
+	return n;
 }
 
 static int message_from(struct fs *fs, struct message *message, char *value, size_t size)
 {
-	const struct envelope *envelope = envelope_of(fs, message);
-
-	return envelope ? put(value, size, envelope->from) : -1;
+	return put_envelope(fs, message, offsetof(struct envelope, from), value, size);
 }
 
 static int message_to(struct fs *fs, struct message *message, char *value, size_t size)
 {
-	const struct envelope *envelope = envelope_of(fs, message);
-
-	return envelope ? put(value, size, envelope->to) : -1;
+	return put_envelope(fs, message, offsetof(struct envelope, to), value, size);
 }
 
 static int message_subject(struct fs *fs, struct message *message, char *value, size_t size)
 {
-	const struct envelope *envelope = envelope_of(fs, message);
-
-	return envelope ? put(value, size, envelope->subject) : -1;
-}
-
-static int message_date(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	const struct envelope *envelope = envelope_of(fs, message);
-
-	return envelope && envelope->date != ENVELOPE_NO_TIME ? put_time(value, size, envelope->date) : -1;
+	return put_envelope(fs, message, offsetof(struct envelope, subject), value, size);
 }
 
 static int message_message_id(struct fs *fs, struct message *message, char *value, size_t size)
 {
-	const struct envelope *envelope = envelope_of(fs, message);
+	return put_envelope(fs, message, offsetof(struct envelope, message_id), value, size);
+}
 
-	return envelope ? put(value, size, envelope->message_id) : -1;
+static int message_date(struct fs *fs, struct message *message, char *value, size_t size)
+{
+	struct envelope *envelope = mailbox_envelope(fs->mailbox, message);
+	int n = envelope && envelope->date != ENVELOPE_NO_TIME ? put_time(value, size, envelope->date) : -1;
+
+	free(envelope);
+	return n;
 }
 
 static int message_mime_type(struct fs *fs, struct message *message, char *value, size_t size)

@@ -13,6 +13,7 @@ struct commit_item {
 		COMMIT_SENT,    /* DELE was sent, the outcome is not known */
 		COMMIT_DELETED,
 		COMMIT_GONE, /* was not there when we looked, and we had not asked */
+		COMMIT_WITHDRAWN, /* no longer wanted: by the caller's prepare() */
 		COMMIT_LOST, /* its key means nothing any more: it stays on the server */
 	} state;
 };

@@ -136,18 +136,20 @@ static enum pop3_err open_session(struct link *link, struct pop3_why *why)
 	}
 }
 
-/* The keys of a mount are of one kind: a server that loses its UIDL must not make all messages look new. */
+/* Keys are of one kind: a server that loses its UIDL, or gets one, must not make all messages look new. */
 static enum pop3_err check_keys(struct link *link, struct pop3_why *why)
 {
 	const struct listing *listing = session_listing(link->session);
-	bool uids = listing_count(listing) == 0 || listing_uid_len(listing_at(listing, 0)->key) > 0;
+	enum link_keys keys;
 
-	if (link->had_session && link->had_uids && !uids)
-		return pop3_fail(why, POP3_E_PROTOCOL, "the server no longer tells unique-ids");
-	if (listing_count(listing) > 0) {
-		link->had_session = true;
-		link->had_uids = uids;
-	}
+	if (listing_count(listing) == 0)
+		return POP3_OK;
+	keys = listing_uid_len(listing_at(listing, 0)->key) > 0 ? LINK_KEYS_UIDS : LINK_KEYS_DIGESTS;
+	if (link->keys != LINK_KEYS_ANY && link->keys != keys)
+		return pop3_fail(why, POP3_E_PROTOCOL,
+				 keys == LINK_KEYS_UIDS ? "the server tells unique-ids now, which it did not before"
+							: "the server no longer tells unique-ids");
+	link->keys = keys;
 	return POP3_OK;
 }
 
@@ -323,8 +325,11 @@ static bool is_open(const struct link_job *job)
 static void run_commit(struct link *link, struct link_job *job)
 {
 	struct pop3_why why = { "" }, ignored;
-	enum pop3_err err = try_commit(link, job, &why);
+	enum pop3_err err;
 
+	if (job->prepare)
+		job->prepare(job);
+	err = try_commit(link, job, &why);
 	if (link_is_loss(err) || err == POP3_E_SERVER) {
 		link_failed(link, &why);
 		link_note(link, "commit", &why, "comparing with a new listing and trying once more");
@@ -402,6 +407,7 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 	link->config = *config;
 	link->config.account.cancel_fd = eventfd(0, EFD_CLOEXEC);
 	link->config.account.memory = &link->capabilities;
+	link->keys = config->keys;
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -21,6 +21,11 @@ struct link_config {
 		LINK_PIPELINING_ON,
 		LINK_PIPELINING_OFF,
 	} pipelining;
+	enum link_keys { /* of earlier sessions: their kind may not change */
+		LINK_KEYS_ANY,
+		LINK_KEYS_UIDS,
+		LINK_KEYS_DIGESTS,
+	} keys;
 	void (*note)(void *ctx, const char *text); /* one line for the log: what happened, what is done about it */
 	void *ctx;
 };
@@ -56,8 +61,9 @@ struct link_job {
 	void (*item)(struct link_job *job, size_t i, enum pop3_err err);
 	/* LIST: a complete listing, valid during the call. */
 	void (*listing)(struct link_job *job, const struct listing *listing);
-	/* COMMIT: the caller's array; the states are final at done(). */
+	/* COMMIT: the caller's array; the states are final at done(). prepare(), just before, withdraws some; or NULL. */
 	struct commit_item *deletions;
+	void (*prepare)(struct link_job *job);
 	/* The end. For FETCH, POP3_E_GONE where a new listing does not have the message. */
 	void (*done)(struct link_job *job, enum pop3_err err, const struct pop3_why *why);
 
