@@ -158,16 +158,19 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 		refresh_fetched(fetch->refresh, message, failed);
 	mailbox->hooks.fetched(mailbox->hooks.ctx, message, failed);
 	if (err == POP3_E_GONE)
-		(void)mailbox_refresh(mailbox);
+		(void)mailbox_refresh(mailbox, false);
 	message_unref(message);
 	free(fetch);
 }
 
-/* Queues a fetch; the message is marked as being fetched. */
+/* Queues a fetch; the message is marked as being fetched. -errno at once where the server cannot be reached. */
 static int begin_fetch_locked(struct message *message, bool ahead, struct refresh *refresh)
 {
-	struct fetch *fetch = calloc(1, sizeof(*fetch));
+	int down = link_down(message->mailbox->link);
+	struct fetch *fetch = down ? NULL : calloc(1, sizeof(*fetch));
 
+	if (down)
+		return down;
 	if (!fetch)
 		return -ENOMEM;
 	fetch->message = message_ref(message);

@@ -299,7 +299,7 @@ int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t don
 	int err = show_known(mailbox);
 
 	if (!err)
-		err = mailbox_refresh(mailbox);
+		err = mailbox_refresh(mailbox, true);
 	if (err) {
 		pop3_fail(why, POP3_E_MEMORY, "out of memory");
 		return err;
@@ -332,6 +332,20 @@ void mailbox_abort(struct mailbox *mailbox)
 	pthread_mutex_unlock(&mailbox->lock);
 }
 
+/* What the link has to say. */
+static void note(void *ctx, const char *text)
+{
+	const struct mailbox *mailbox = ctx;
+
+	mailbox->hooks.note(mailbox->hooks.ctx, text);
+}
+
+/* The server could not be reached for a while: all that may be different now comes with a listing. */
+static void look_again(void *ctx)
+{
+	(void)mailbox_refresh(ctx, true);
+}
+
 /* What kind of keys the remembered messages have. */
 static enum link_keys known_keys(const struct mailbox *mailbox)
 {
@@ -345,8 +359,7 @@ int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r,
 	struct link_config link_config = { .account = config->account,
 					   .idle_ms = config->idle_ms,
 					   .pipelining = config->pipelining,
-					   .note = config->hooks.note,
-					   .ctx = config->hooks.ctx };
+					   .note = note };
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 	enum pop3_err link_err;
 	int err;
@@ -369,6 +382,8 @@ int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r,
 		return err;
 	}
 	link_config.keys = known_keys(mailbox);
+	link_config.look_again = look_again;
+	link_config.ctx = mailbox;
 	link_err = link_new(&link_config, &mailbox->link, why);
 	if (link_err) {
 		mailbox_free(mailbox);

@@ -61,8 +61,11 @@ int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t don
 		 struct pop3_why *why);
 void mailbox_abort(struct mailbox *mailbox);
 
-/* Asks for a new listing, unless one is under way: 0, and refreshed() follows in both cases. Or -ENOMEM. */
-int mailbox_refresh(struct mailbox *mailbox);
+/*
+ * Asks for a new listing, unless one is under way: 0, and refreshed() follows in both cases. Or -ENOMEM, or another
+ * -errno where the server cannot be reached; `insist` tries all the same.
+ */
+int mailbox_refresh(struct mailbox *mailbox, bool insist);
 
 /* Milliseconds since a listing was last asked for. */
 int64_t mailbox_age_ms(struct mailbox *mailbox);
@@ -102,7 +105,7 @@ void mailbox_close(struct mailbox *mailbox, struct message *message, int fd);
  */
 bool mailbox_promise_exact(struct mailbox *mailbox);
 
-/* Fetches the body, if it is not there, behind all that is waited for; fetched() follows if so. */
+/* Fetches the body, if it is not there and the server is, behind all that is waited for; fetched() follows if so. */
 void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message);
 
 /*

@@ -433,10 +433,13 @@ static void listing_done(struct link_job *job, enum pop3_err err, const struct p
 	}
 }
 
-int mailbox_refresh(struct mailbox *mailbox)
+int mailbox_refresh(struct mailbox *mailbox, bool insist)
 {
-	struct refresh *refresh = calloc(1, sizeof(*refresh));
+	int down = insist ? 0 : link_down(mailbox->link);
+	struct refresh *refresh = down ? NULL : calloc(1, sizeof(*refresh));
 
+	if (down)
+		return down;
 	if (!refresh)
 		return -ENOMEM;
 	refresh->mailbox = mailbox;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "fs/status.h"
 #include "fs/tree.h"
 
 #define VALUE_MAX 8192
@@ -75,26 +77,37 @@ static void print_pending(int dir)
 		closedir(list);
 }
 
+/* Ends the line with what became of the newest commit; false: there was none. */
+static bool print_commit(FILE *to, int dir)
+{
+	char time[VALUE_MAX], deleted[VALUE_MAX], gone[VALUE_MAX], kept[VALUE_MAX], error[VALUE_MAX];
+
+	if (!attribute(dir, "user.pop3.commit", time)[0])
+		return false;
+	attribute(dir, "user.pop3.commit-error", error);
+	fprintf(to, "%s: %s deleted, %s already gone, %s still pending%s%s\n", time,
+		attribute(dir, "user.pop3.commit-deleted", deleted), attribute(dir, "user.pop3.commit-gone", gone),
+		attribute(dir, "user.pop3.commit-pending", kept), error[0] ? ": " : "", error);
+	return true;
+}
+
 /* Commits and reports; 0, or 1 where something was not deleted. */
 static int commit(int dir, const char *mountpoint)
 {
-	char before[VALUE_MAX], after[VALUE_MAX], pending[VALUE_MAX];
+	char pending[VALUE_MAX];
 	int err;
 
-	attribute(dir, "user.pop3.last-commit", before);
 	attribute(dir, "user.pop3.pending", pending);
 	err = fsync(dir) == 0 ? 0 : errno;
-	attribute(dir, "user.pop3.last-commit", after);
 	if (err) {
-		fprintf(stderr, "pop3fs: %s: %s\n", mountpoint, after[0] ? after : strerror(err));
+		fprintf(stderr, "pop3fs: %s: ", mountpoint);
+		if (!print_commit(stderr, dir))
+			fprintf(stderr, "%s\n", strerror(err));
 		print_pending(dir);
-		return 1;
-	}
-	if (strcmp(pending, "0") == 0)
+	} else if (strcmp(pending, "0") == 0 || !print_commit(stdout, dir)) {
 		printf("nothing to delete\n");
-	else
-		printf("%s\n", after);
-	return 0;
+	}
+	return err ? 1 : 0;
 }
 
 int control_commit(const char *mountpoint)
@@ -176,40 +189,105 @@ int control_refresh(const char *mountpoint)
 		return 1;
 	err = ioctl(dir, CONTROL_REFRESH) == 0 ? 0 : errno;
 	if (err)
-		complain(mountpoint, attribute(dir, "user.pop3.last-error", value)[0] ? value : strerror(err));
+		complain(mountpoint, attribute(dir, "user.pop3.error", value)[0] ? value : strerror(err));
 	else
-		printf("messages: %s\n", attribute(dir, "user.pop3.messages", value));
+		printf("%s messages\n", attribute(dir, "user.pop3.messages", value));
 	close(dir);
 	return err ? 1 : 0;
 }
 
-int control_status(const char *mountpoint)
+/* A line for people, with a second value between two texts; not where the first one is not there. */
+struct line {
+	const char *label, *first, *before, *second, *after;
+};
+
+static void print_line(int dir, const struct line *line)
 {
-	static const struct {
-		const char *label, *attribute;
-	} lines[] = {
-		{ "server", "user.pop3.server" },
-		{ "user", "user.pop3.user" },
-		{ "session", "user.pop3.session" },
-		{ "messages", "user.pop3.messages" },
-		{ "to be deleted", "user.pop3.pending" },
-		{ "fetched", "user.pop3.cached" },
-		{ "fetched ahead", "user.pop3.ahead" },
-		{ "listed", "user.pop3.listed" },
-		{ "last commit", "user.pop3.last-commit" },
-		{ "last error", "user.pop3.last-error" },
-		{ "daemon", "user.pop3.pid" },
-		{ "version", "user.pop3.version" },
+	char value[VALUE_MAX];
+
+	if (!attribute(dir, line->first, value)[0])
+		return;
+	printf("%-14s %s", line->label, value);
+	if (line->second)
+		printf("%s%s%s", line->before, attribute(dir, line->second, value), line->after);
+	printf("\n");
+}
+
+static void print_status(int dir)
+{
+	static const struct line lines[] = {
+		{ .label = "server", .first = "user.pop3.server" },
+		{ .label = "user", .first = "user.pop3.user" },
+		{ "session", "user.pop3.session", " (", "user.pop3.logins", " logins)" },
+		{ .label = "offline since", .first = "user.pop3.offline-since" },
+		{ "messages", "user.pop3.messages", " (", "user.pop3.octets", " octets)" },
+		{ .label = "listed", .first = "user.pop3.listed" },
+		{ .label = "to be deleted", .first = "user.pop3.pending" },
+		{ "fetched", "user.pop3.cached", " (", "user.pop3.cached-octets", " octets)" },
+		{ "fetched ahead", "user.pop3.ahead", " (", "user.pop3.ahead-unused", " not opened since)" },
+		{ "cache", "user.pop3.cache", " (", "user.pop3.cache-size", " octets at most)" },
+		{ "last error", "user.pop3.error-time", ": ", "user.pop3.error", "" },
+		{ .label = "daemon", .first = "user.pop3.pid" },
+		{ .label = "version", .first = "user.pop3.version" },
 	};
 	char value[VALUE_MAX];
-	bool dead;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		print_line(dir, &lines[i]);
+	if (attribute(dir, "user.pop3.commit", value)[0]) {
+		printf("%-14s ", "last commit");
+		print_commit(stdout, dir);
+	}
+}
+
+/* A string as JSON has it; SQLite knows how. false: out of memory. */
+static bool print_json_string(sqlite3_stmt *quote, const char *text)
+{
+	bool ok = sqlite3_bind_text(quote, 1, text, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(quote) == SQLITE_ROW;
+
+	if (ok)
+		printf("%s", (const char *)sqlite3_column_text(quote, 0));
+	sqlite3_reset(quote);
+	return ok;
+}
+
+/* All facts, one a member, under their names without the prefix. */
+static bool print_json(int dir)
+{
+	char value[VALUE_MAX];
+	const char *comma = "{";
+	sqlite3_stmt *quote = NULL;
+	sqlite3 *db = NULL;
+	bool ok = sqlite3_open(":memory:", &db) == SQLITE_OK &&
+		  sqlite3_prepare_v2(db, "SELECT json_quote(?1)", -1, &quote, NULL) == SQLITE_OK;
+
+	for (size_t i = 0; ok && i < status_count(); i++) {
+		if (!attribute(dir, status_name(i), value)[0])
+			continue;
+		printf("%s\n  \"%s\": ", comma, status_name(i) + strlen(STATUS_PREFIX));
+		if (status_is_number(i))
+			printf("%s", value);
+		else
+			ok = print_json_string(quote, value);
+		comma = ",";
+	}
+	printf("\n}\n");
+	sqlite3_finalize(quote);
+	sqlite3_close(db);
+	return ok;
+}
+
+int control_status(const char *mountpoint, bool json)
+{
+	bool dead, ok = true;
 	int dir = open_mount(mountpoint, &dead);
 
 	if (dir < 0)
 		return 1;
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-		if (attribute(dir, lines[i].attribute, value)[0])
-			printf("%-14s %s\n", lines[i].label, value);
+	if (json)
+		ok = print_json(dir);
+	else
+		print_status(dir);
 	close(dir);
-	return 0;
+	return ok ? 0 : complain(mountpoint, "out of memory");
 }

@@ -37,7 +37,7 @@ static int start_opendir(void *ctx, uint64_t *ino_r)
 	struct fs *fs = ctx;
 
 	*ino_r = TREE_ROOT;
-	if (mailbox_age_ms(fs->mailbox) < fs->refresh_ms || mailbox_refresh(fs->mailbox) != 0)
+	if (mailbox_age_ms(fs->mailbox) < fs->refresh_ms || mailbox_refresh(fs->mailbox, false) != 0)
 		return 0;
 	return -EINPROGRESS;
 }
@@ -68,7 +68,7 @@ void fs_expired(void *ctx, struct wait *wait)
 static int start_refresh(void *ctx, uint64_t *id_r)
 {
 	struct fs *fs = ctx;
-	int err = mailbox_refresh(fs->mailbox);
+	int err = mailbox_refresh(fs->mailbox, true);
 
 	*id_r = 0;
 	return err ? err : -EINPROGRESS;

@@ -23,7 +23,7 @@ static int run(const struct options *options)
 	case COMMAND_REFRESH:
 		return control_refresh(options->mountpoint);
 	case COMMAND_STATUS:
-		return control_status(options->mountpoint);
+		return control_status(options->mountpoint, options->json);
 	case COMMAND_CACHE_INFO:
 		return caches_info(options);
 	case COMMAND_CACHE_CLEAR:

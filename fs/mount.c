@@ -101,7 +101,7 @@ static bool log_commit(const struct commit_report *report)
 	if (report->time == 0)
 		return true;
 	if (report->err)
-		log_error("%zu of %zu messages were not deleted: %s", report->kept,
+		log_error("%zu of %zu messages are still to be deleted: %s", report->kept,
 			  report->kept + report->deleted + report->gone, report->why.text);
 	else
 		log_info("%zu messages deleted, %zu were already gone", report->deleted, report->gone);

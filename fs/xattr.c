@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The facts about a message, and about the mount on its root, as extended attributes (DESIGN 13). One table
- * each: a name and the function that writes its value. Names outside user. get EOPNOTSUPP, after which the
+ * The facts about a message, and about the mount on its root (fs/status.h), as extended attributes (DESIGN 13). Names outside user. get EOPNOTSUPP, after which the
  * kernel asks for them no more (shared/FUSE.md).
  */
 #include <errno.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "fs/attribute.h"
 #include "fs/fs.h"
-#include "fs/version.h"
+#include "fs/status.h"
 
 #define VALUE_MAX 8192
 
@@ -24,32 +21,6 @@ struct attribute {
 	const char *name;
 	value_fn *value;
 };
-
-/* snprintf's result, as the length of what is there. */
-static int fit(int n, size_t size)
-{
-	return n < 0 ? -1 : (size_t)n >= size ? (int)size - 1 : n;
-}
-
-static int put(char *value, size_t size, const char *text)
-{
-	return text[0] ? fit(snprintf(value, size, "%s", text), size) : -1;
-}
-
-static int put_number(char *value, size_t size, uint64_t number)
-{
-	return fit(snprintf(value, size, "%llu", (unsigned long long)number), size);
-}
-
-static int put_time(char *value, size_t size, int64_t seconds)
-{
-	time_t time = (time_t)seconds;
-	struct tm tm;
-
-	if (!gmtime_r(&time, &tm))
-		return -1;
-	return (int)strftime(value, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
 
 static int message_uidl(struct fs *fs, struct message *message, char *value, size_t size)
 {
@@ -68,14 +39,14 @@ static int message_size(struct fs *fs, struct message *message, char *value, siz
 	struct message_facts facts;
 
 	mailbox_facts(fs->mailbox, message, &facts);
-	return put_number(value, size, facts.listed);
+	return attribute_number(value, size, facts.listed);
 }
 
 /* A string of the envelope, told by its place there. */
 static int put_envelope(struct fs *fs, struct message *message, size_t offset, char *value, size_t size)
 {
 	struct envelope *envelope = mailbox_envelope(fs->mailbox, message);
-	int n = envelope ? put(value, size, *(const char **)((char *)envelope + offset)) : -1;
+	int n = envelope ? attribute_text(value, size, *(const char **)((char *)envelope + offset)) : -1;
 
 	free(envelope);
 	return n;
@@ -104,7 +75,7 @@ static int message_message_id(struct fs *fs, struct message *message, char *valu
 static int message_date(struct fs *fs, struct message *message, char *value, size_t size)
 {
 	struct envelope *envelope = mailbox_envelope(fs->mailbox, message);
-	int n = envelope && envelope->date != ENVELOPE_NO_TIME ? put_time(value, size, envelope->date) : -1;
+	int n = envelope && envelope->date != ENVELOPE_NO_TIME ? attribute_time(value, size, envelope->date) : -1;
 
 	free(envelope);
 	return n;
@@ -113,7 +84,7 @@ static int message_date(struct fs *fs, struct message *message, char *value, siz
 static int message_mime_type(struct fs *fs, struct message *message, char *value, size_t size)
 {
 	(void)fs, (void)message;
-	return put(value, size, "message/rfc822");
+	return attribute_text(value, size, "message/rfc822");
 }
 
 static const struct attribute message_attributes[] = {
@@ -123,139 +94,21 @@ static const struct attribute message_attributes[] = {
 	{ "user.mail.message-id", message_message_id }, { "user.mime_type", message_mime_type },
 };
 
-static int root_server(struct fs *fs, struct message *message, char *value, size_t size)
+static size_t count_of(fuse_ino_t ino, const struct message *message)
 {
-	(void)message;
-	return put(value, size, fs->server);
+	if (ino == TREE_ROOT)
+		return status_count();
+	return message ? sizeof(message_attributes) / sizeof(message_attributes[0]) : 0;
 }
 
-static int root_user(struct fs *fs, struct message *message, char *value, size_t size)
+static const char *name_of(fuse_ino_t ino, size_t i)
 {
-	(void)message;
-	return put(value, size, fs->user);
+	return ino == TREE_ROOT ? status_name(i) : message_attributes[i].name;
 }
 
-static int root_session(struct fs *fs, struct message *message, char *value, size_t size)
+static int value_of(struct fs *fs, struct message *message, size_t i, char *value, size_t size)
 {
-	struct mailbox_status status;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	return fit(snprintf(value, size, "%s (%s; %u logins)", status.link.session,
-			    status.link.connected ? "connected" : "not connected", status.link.logins), size);
-}
-
-static int root_messages(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	return fit(snprintf(value, size, "%zu (%llu octets)", status.messages, (unsigned long long)status.octets),
-		   size);
-}
-
-static int root_pending(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	return put_number(value, size, status.pending);
-}
-
-static int root_cached(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	return fit(snprintf(value, size, "%zu (%llu octets)", status.cached,
-			    (unsigned long long)status.cached_octets), size);
-}
-
-static int root_ahead(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	return fit(snprintf(value, size, "%zu (%zu not opened since)", status.ahead, status.unused), size);
-}
-
-static int root_listed(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	return put_time(value, size, status.listed);
-}
-
-static int root_commit(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-	int n;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	if (status.commit.time == 0)
-		return -1;
-	n = put_time(value, size, status.commit.time);
-	return fit(n + snprintf(value + n, size - (size_t)n, ": %zu deleted, %zu already gone, %zu not deleted%s%s",
-				status.commit.deleted, status.commit.gone, status.commit.kept,
-				status.commit.err ? ": " : "", status.commit.why.text), size);
-}
-
-static int root_last_error(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	struct mailbox_status status;
-	int n;
-
-	(void)message;
-	mailbox_status(fs->mailbox, &status);
-	if (!status.link.last.text[0])
-		return -1;
-	n = put_time(value, size, status.link.last_time);
-	return fit(n + snprintf(value + n, size - (size_t)n, ": %s", status.link.last.text), size);
-}
-
-static int root_pid(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	(void)fs, (void)message;
-	return put_number(value, size, (uint64_t)getpid());
-}
-
-static int root_version(struct fs *fs, struct message *message, char *value, size_t size)
-{
-	(void)fs, (void)message;
-	return put(value, size, POP3FS_VERSION);
-}
-
-static const struct attribute root_attributes[] = {
-	{ "user.pop3.server", root_server },   { "user.pop3.user", root_user },
-	{ "user.pop3.session", root_session }, { "user.pop3.messages", root_messages },
-	{ "user.pop3.pending", root_pending }, { "user.pop3.cached", root_cached },
-	{ "user.pop3.ahead", root_ahead },     { "user.pop3.listed", root_listed },   { "user.pop3.last-commit", root_commit },
-	{ "user.pop3.last-error", root_last_error }, { "user.pop3.pid", root_pid },
-	{ "user.pop3.version", root_version },
-};
-
-/* The attributes of an inode, and its message (with a reference) where it is one. */
-static const struct attribute *attributes_of(struct fs *fs, fuse_ino_t ino, struct message **message_r, size_t *n_r)
-{
-	*message_r = NULL;
-	*n_r = 0;
-	if (ino == TREE_DELETED)
-		return root_attributes;
-	if (ino == TREE_ROOT) {
-		*n_r = sizeof(root_attributes) / sizeof(root_attributes[0]);
-		return root_attributes;
-	}
-	*message_r = tree_message(fs->tree, ino, false);
-	if (*message_r)
-		*n_r = sizeof(message_attributes) / sizeof(message_attributes[0]);
-	return message_attributes;
+	return message ? message_attributes[i].value(fs, message, value, size) : status_value(fs, i, value, size);
 }
 
 /* The common end: the length where the caller asks for it, the octets where they fit. */
@@ -272,20 +125,18 @@ static void reply_octets(fuse_req_t req, const char *octets, size_t len, size_t 
 void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	const struct attribute *attributes;
 	struct message *message;
 	char value[VALUE_MAX];
-	size_t count;
 	int len = -1;
 
 	if (strncmp(name, "user.", 5) != 0) {
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
-	attributes = attributes_of(fs, ino, &message, &count);
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(name, attributes[i].name) == 0)
-			len = attributes[i].value(fs, message, value, sizeof(value));
+	message = tree_message(fs->tree, ino, false);
+	for (size_t i = 0; i < count_of(ino, message); i++)
+		if (strcmp(name, name_of(ino, i)) == 0)
+			len = value_of(fs, message, i, value, sizeof(value));
 	message_unref(message);
 	if (len < 0)
 		fuse_reply_err(req, ENODATA);
@@ -296,18 +147,16 @@ void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	const struct attribute *attributes;
+	struct message *message = tree_message(fs->tree, ino, false);
 	char names[1024], value[VALUE_MAX];
-	struct message *message;
-	size_t count, len = 0;
+	size_t len = 0;
 
-	attributes = attributes_of(fs, ino, &message, &count);
-	for (size_t i = 0; i < count; i++) {
-		size_t n = strlen(attributes[i].name) + 1;
+	for (size_t i = 0; i < count_of(ino, message); i++) {
+		size_t n = strlen(name_of(ino, i)) + 1;
 
-		if (len + n > sizeof(names) || attributes[i].value(fs, message, value, sizeof(value)) < 0)
+		if (len + n > sizeof(names) || value_of(fs, message, i, value, sizeof(value)) < 0)
 			continue;
-		memcpy(names + len, attributes[i].name, n);
+		memcpy(names + len, name_of(ino, i), n);
 		len += n;
 	}
 	message_unref(message);

@@ -13,10 +13,9 @@ int pop3_errno(enum pop3_err err)
 	case POP3_OK:
 		return 0;
 	case POP3_E_RESOLVE:
+	case POP3_E_REFUSED:
 	case POP3_E_UNREACHABLE:
 		return -EHOSTUNREACH;
-	case POP3_E_REFUSED:
-		return -ECONNREFUSED;
 	case POP3_E_TIMEOUT:
 		return -ETIMEDOUT;
 	case POP3_E_AUTH:

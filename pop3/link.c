@@ -29,6 +29,70 @@
 /* First wait when the maildrop is in use (S1); doubles until one time-out is spent. */
 #define IN_USE_WAIT_MS 250
 
+/* How long to wait before looking for a server that cannot be reached: at first, and at most. */
+#define LOOK_WAIT_MS 1000
+#define LOOK_WAIT_MAX_MS 60000
+/* The clocks that count a suspend and that do not are this far apart only after one. */
+#define SUSPEND_MS 1000
+
+static struct timespec deadline_after(int64_t ms)
+{
+	struct timespec at;
+
+	if (ms < 0)
+		ms = 0;
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += ms / 1000;
+	at.tv_nsec += (ms % 1000) * 1000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000;
+	}
+	return at;
+}
+
+static int64_t system_now_ms(void *ctx)
+{
+	(void)ctx;
+	return transport_now_ms();
+}
+
+static int system_wait(void *ctx, pthread_cond_t *wake, pthread_mutex_t *lock, int64_t ms)
+{
+	const struct timespec until = deadline_after(ms);
+
+	(void)ctx;
+	return pthread_cond_timedwait(wake, lock, &until);
+}
+
+static const struct link_clock system_clock = { system_now_ms, system_wait, NULL };
+
+static int64_t now_ms(const struct link *link)
+{
+	return link->config.clock->now_ms(link->config.clock->ctx);
+}
+
+/* Waits for a job or the end; ETIMEDOUT after so long. Under lock. */
+static int wait_ms(struct link *link, int64_t ms)
+{
+	return link->config.clock->wait(link->config.clock->ctx, &link->wake, &link->lock, ms);
+}
+
+/* For how long the machine has been suspended since it was started. */
+static int64_t slept_ms(void)
+{
+	struct timespec with, without;
+
+	clock_gettime(CLOCK_BOOTTIME, &with);
+	clock_gettime(CLOCK_MONOTONIC, &without);
+	return (int64_t)(with.tv_sec - without.tv_sec) * 1000 + (with.tv_nsec - without.tv_nsec) / 1000000;
+}
+
+static bool has_slept(int64_t since_ms)
+{
+	return slept_ms() - since_ms > SUSPEND_MS;
+}
+
 void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next)
 {
 	char text[700];
@@ -89,30 +153,14 @@ bool link_is_stopping(struct link *link)
 	return stopping;
 }
 
-static struct timespec deadline_after(int64_t ms)
-{
-	struct timespec at;
-
-	if (ms < 0)
-		ms = 0;
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	at.tv_sec += ms / 1000;
-	at.tv_nsec += (ms % 1000) * 1000000;
-	if (at.tv_nsec >= 1000000000) {
-		at.tv_sec++;
-		at.tv_nsec -= 1000000000;
-	}
-	return at;
-}
-
 /* Sleeps, but not past the end of the link. */
 static void pause_ms(struct link *link, int64_t ms)
 {
-	const struct timespec until = deadline_after(ms);
+	int64_t end = now_ms(link) + ms;
 
 	pthread_mutex_lock(&link->lock);
-	while (!link->stopping)
-		if (pthread_cond_timedwait(&link->wake, &link->lock, &until) == ETIMEDOUT)
+	while (!link->stopping && now_ms(link) < end)
+		if (wait_ms(link, end - now_ms(link)) == ETIMEDOUT)
 			break;
 	pthread_mutex_unlock(&link->lock);
 }
@@ -120,14 +168,14 @@ static void pause_ms(struct link *link, int64_t ms)
 /* A login; while another client has the maildrop, or the server has a passing fault, again for a time. */
 static enum pop3_err open_session(struct link *link, struct pop3_why *why)
 {
-	int64_t end = transport_now_ms() + link->config.account.timeout_ms;
+	int64_t end = now_ms(link) + link->config.account.timeout_ms;
 	int64_t wait = IN_USE_WAIT_MS;
 
 	for (;;) {
 		enum pop3_err err = session_open(&link->config.account, &link->session, why);
 		bool passing = err == POP3_E_IN_USE || err == POP3_E_TEMPORARY || err == POP3_E_LOGIN_DELAY;
 
-		if (!passing || transport_now_ms() + wait > end || link_is_stopping(link))
+		if (!passing || now_ms(link) + wait > end || link_is_stopping(link))
 			return err;
 		if (wait == IN_USE_WAIT_MS)
 			link_note(link, "login", why, "trying again");
@@ -153,31 +201,82 @@ static enum pop3_err check_keys(struct link *link, struct pop3_why *why)
 	return POP3_OK;
 }
 
+/* The server cannot be reached: from now on it is looked for now and then, and nobody waits for it. */
+static void go_down(struct link *link, enum pop3_err err, const struct pop3_why *why)
+{
+	bool first = link->look_wait_ms == 0;
+
+	link->look_wait_ms = first ? LOOK_WAIT_MS : 2 * link->look_wait_ms;
+	if (link->look_wait_ms > LOOK_WAIT_MAX_MS)
+		link->look_wait_ms = LOOK_WAIT_MAX_MS;
+	link->look_ms = now_ms(link) + link->look_wait_ms;
+	pthread_mutex_lock(&link->lock);
+	link->down_err = err;
+	link->down_slept_ms = slept_ms();
+	if (first)
+		link->status.down_since = time(NULL);
+	pthread_mutex_unlock(&link->lock);
+	if (first)
+		link_note(link, "offline", why, "looking again from time to time");
+}
+
+static void go_up(struct link *link)
+{
+	bool was_down = link->look_wait_ms > 0;
+
+	link->look_wait_ms = 0;
+	pthread_mutex_lock(&link->lock);
+	link->down_err = POP3_OK;
+	link->status.down_since = 0;
+	pthread_mutex_unlock(&link->lock);
+	if (was_down)
+		link->config.note(link->config.ctx, "online again");
+}
+
+int link_down(struct link *link)
+{
+	int err;
+
+	pthread_mutex_lock(&link->lock);
+	err = link->down_err && !has_slept(link->down_slept_ms) ? pop3_errno(link->down_err) : 0;
+	pthread_mutex_unlock(&link->lock);
+	return err;
+}
+
+static bool is_unreachable(enum pop3_err err)
+{
+	return err == POP3_E_RESOLVE || err == POP3_E_REFUSED || err == POP3_E_UNREACHABLE || err == POP3_E_TIMEOUT;
+}
+
 /* A session with its listing; sizes: with LIST's sizes. */
 static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why *why)
 {
 	const struct listing *listing;
 	enum pop3_err err = POP3_OK;
 
-	if (link->session && !session_is_fresh(link->session))
+	if (link->session && (has_slept(link->session_slept_ms) || !session_is_fresh(link->session)))
 		link_drop_session(link);
+	link->session_slept_ms = slept_ms();
 	if (link->renew)
 		hang_up(link);
 	link->renew = false;
 	if (!link->session) {
-		if (transport_now_ms() < link->refused_until_ms) {
+		if (now_ms(link) < link->refused_until_ms) {
 			*why = link->refused_why;
 			return link->refused_err;
 		}
 		err = open_session(link, why);
 		if (err == POP3_E_AUTH || err == POP3_E_SECRET) {
-			link->refused_until_ms = transport_now_ms() + REFUSED_LOGIN_MS;
+			link->refused_until_ms = now_ms(link) + REFUSED_LOGIN_MS;
 			link->refused_err = err;
 			link->refused_why = *why;
 		}
+		if (is_unreachable(err))
+			go_down(link, err, why);
 		if (err)
 			return err;
-		link->login_ms = transport_now_ms();
+		go_up(link);
+		link->login_ms = now_ms(link);
 		set_connected(link, true);
 	}
 	err = session_list(link->session, sizes, &listing, why);
@@ -185,7 +284,7 @@ static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why
 		err = check_keys(link, why);
 	if (err)
 		link_drop_session(link);
-	link->used_ms = transport_now_ms();
+	link->used_ms = now_ms(link);
 	return err;
 }
 
@@ -256,7 +355,7 @@ void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_wh
 static bool login_is_too_soon(const struct link *link, struct pop3_why *why)
 {
 	int64_t delay_s = link->capabilities.known ? link->capabilities.after.login_delay : 0;
-	int64_t since_s = (transport_now_ms() - link->login_ms) / 1000;
+	int64_t since_s = (now_ms(link) - link->login_ms) / 1000;
 
 	if (delay_s == 0 || since_s >= delay_s)
 		return false;
@@ -343,33 +442,46 @@ static void run_commit(struct link *link, struct link_job *job)
 	link_finish(link, job, err, &why);
 }
 
+static void look_again(struct link *link)
+{
+	link->look_ms = now_ms(link) + link->look_wait_ms;
+	link->config.look_again(link->config.ctx);
+}
+
 static struct link_job *first_job_locked(const struct link *link)
 {
 	return link->queue ? link->queue : link->ahead ? link->ahead : link->headers;
 }
 
-/* Waits for a job; ends an idle session meanwhile. NULL: the link ends. */
+/* What is to be done when no job comes until then: end an idle session, or look for the server. NULL: nothing. */
+static void (*next_chore(struct link *link, int64_t *due_ms_r))(struct link *link)
+{
+	if (link->session && !session_is_identity(link->session)) {
+		*due_ms_r = link->used_ms + link->config.idle_ms;
+		return hang_up;
+	}
+	*due_ms_r = link->look_ms;
+	return link->look_wait_ms > 0 && link->config.look_again ? look_again : NULL;
+}
+
+/* Waits for a job; does the chores meanwhile. NULL: the link ends. */
 static struct link_job *wait_for_job(struct link *link)
 {
 	struct link_job *job = NULL;
-	bool expired = false;
 
 	pthread_mutex_lock(&link->lock);
 	while (!link->stopping && !(job = first_job_locked(link))) {
-		struct timespec until;
+		int64_t due_ms;
+		void (*chore)(struct link *link) = next_chore(link, &due_ms);
 
-		if (!link->session || session_is_identity(link->session)) {
+		if (!chore) {
 			pthread_cond_wait(&link->wake, &link->lock);
-			continue;
-		}
-		until = deadline_after(link->used_ms + link->config.idle_ms - transport_now_ms());
-		if (pthread_cond_timedwait(&link->wake, &link->lock, &until) == ETIMEDOUT)
-			expired = !first_job_locked(link);
-		if (expired) {
+		} else if (now_ms(link) < due_ms) {
+			(void)wait_ms(link, due_ms - now_ms(link));
+		} else {
 			pthread_mutex_unlock(&link->lock);
-			hang_up(link);
+			chore(link);
 			pthread_mutex_lock(&link->lock);
-			expired = false;
 		}
 	}
 	if (link->stopping)
@@ -408,6 +520,8 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 	link->config.account.cancel_fd = eventfd(0, EFD_CLOEXEC);
 	link->config.account.memory = &link->capabilities;
 	link->keys = config->keys;
+	if (!link->config.clock)
+		link->config.clock = &system_clock;
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

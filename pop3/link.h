@@ -8,6 +8,8 @@
  * with no lock held; they may queue jobs and must not wait.
  */
 #pragma once
+#include <pthread.h>
+
 #include "pop3/commit.h"
 
 struct link;
@@ -27,6 +29,17 @@ struct link_config {
 		LINK_KEYS_DIGESTS,
 	} keys;
 	void (*note)(void *ctx, const char *text); /* one line for the log: what happened, what is done about it */
+	/* The server could not be reached, and it is time to look again: queue a LIST. Link thread. NULL: never. */
+	void (*look_again)(void *ctx);
+	void *ctx;
+	const struct link_clock *clock; /* NULL: the system's */
+};
+
+/* The time by which the link waits, for tests to replace. */
+struct link_clock {
+	int64_t (*now_ms)(void *ctx);
+	/* As pthread_cond_timedwait(), for so long. */
+	int (*wait)(void *ctx, pthread_cond_t *wake, pthread_mutex_t *lock, int64_t ms);
 	void *ctx;
 };
 
@@ -78,8 +91,12 @@ void link_queue(struct link *link, struct link_job *job);
 /* Somebody waits for a FETCH that was queued `ahead`. Any thread, while the job lives. */
 void link_promote(struct link *link, struct link_job *job);
 
+/* The server cannot be reached: the -errno that waiting for it would end in; 0: it can, as far as is known. Any thread. */
+int link_down(struct link *link);
+
 struct link_status {
 	bool connected;
+	int64_t down_since;   /* seconds since the epoch; 0: it can be reached, as far as is known */
 	char session[200];    /* TLS and login method of the newest session; "" before the first */
 	unsigned logins;      /* sessions so far */
 	struct pop3_why last; /* the newest failure; "" for none */

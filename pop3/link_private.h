@@ -23,8 +23,13 @@ struct link {
 	uint64_t ahead_octets;                    /* of those of `ahead` that are on the line */
 	bool stopping;
 	struct link_status status;
+	enum pop3_err down_err; /* why the server cannot be reached; POP3_OK: it can */
+	int64_t down_slept_ms;  /* slept_ms() then: after a suspend everything may be different */
 	/* The link thread's: */
 	struct session *session;
+	int64_t session_slept_ms;   /* slept_ms() when it was last used */
+	int64_t look_ms;            /* while it cannot be reached: when to look again, */
+	int64_t look_wait_ms;       /* and how long to wait after that */
 	struct flight *flights; /* what is on the line, in its order */
 	struct flight *again;   /* what was, when the session broke: it goes first in the next one */
 	int64_t login_ms;       /* when it began */

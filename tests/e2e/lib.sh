@@ -135,6 +135,9 @@ mount_it() {
 		"${2:-pop3s://u@localhost:$PORT}" "$MNT"
 }
 
+# What earlier mounts remember is forgotten.
+forget() { "$POP3FS" --cache-clear --force > /dev/null; }
+
 is_mounted() { grep -q " $1 fuse.pop3fs " /proc/mounts; }
 
 # Has the process ended? One that nobody has waited for yet has.

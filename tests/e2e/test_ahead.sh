@@ -23,6 +23,7 @@ check 'all, by parallel readers' cmp "$WORK/got" "$WORK/sorted"
 sleep 0.3
 same 'each was fetched once' 40 "$(asked RETR)"
 check 'unmount' unmount_it
+forget
 
 : > "$WORK/server.log"
 check 'mount' mount_it prefetch=off
@@ -30,6 +31,7 @@ cat "$MNT"/*s0[1-4].eml > /dev/null
 sleep 0.3
 same 'prefetch=off' 4 "$(asked RETR)"
 check 'unmount' unmount_it
+forget
 
 : > "$WORK/server.log"
 check 'mount' mount_it prefetch=all
@@ -38,6 +40,7 @@ holds 'newest first' "$(grep -m1 RETR "$WORK/server.log")" 'RETR 40'
 cat "$MNT"/* | sort > "$WORK/got"
 check 'bytes' cmp "$WORK/got" "$WORK/sorted"
 check 'unmount' unmount_it
+forget
 
 # A reader goes before what is read ahead, also when the session breaks in the middle.
 server_stop
@@ -47,6 +50,7 @@ check 'mount' mount_it
 for f in "$MNT"/*; do cat "$f"; done | sort > "$WORK/got"
 check 'bytes over a broken line' cmp "$WORK/got" "$WORK/sorted"
 check 'unmount' unmount_it
+forget
 
 # Readers in parallel, and then somebody who opens one file.
 server_stop

@@ -87,6 +87,7 @@ for fault in 'DELE#1 lose' 'DELE#2 drop 0' 'QUIT#1 lose' 'QUIT#1 drop 0' 'QUIT#1
 	esac
 	check "$fault: unmounted" sh -c "! grep -q ' $MNT ' /proc/mounts"
 	server_stop
+	forget
 done
 
 # A second signal does not cut a commit short.

@@ -67,7 +67,7 @@ same 'marked' $DOOMED "$(wc -l < "$WORK/doomed-uids")"
 (cd "$MNT" && xargs -d '\n' rm < "$WORK/doomed")
 output=$("$POP3FS" --unmount "$MNT"); status=$?
 same '--unmount: status' 0 $status
-holds '--unmount: says so' "$output" "$DOOMED deleted, 0 already gone, 0 not deleted"
+holds '--unmount: says so' "$output" "$DOOMED deleted, 0 already gone, 0 still pending"
 ls "$WORK/all" | sed 's/:.*//' | sort > "$WORK/before"
 $SUDO ls "$MAIL/new" "$MAIL/cur" | grep host | sed 's/:.*//' | sort > "$WORK/after"
 check 'exactly those are gone' sh -c "comm -23 '$WORK/before' '$WORK/after' | cmp - '$WORK/doomed-uids'"

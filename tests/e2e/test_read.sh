@@ -70,7 +70,11 @@ check 'the download goes on' cmp "$slow" "$WORK/mail/new/m6"
 same 'it was one download' 1 "$(asked 'RETR 6')"
 
 check 'unmount' unmount_it
-same 'nothing is left of the cache' '' "$(find "$WORK/cache" -type f)"
+same 'the cache is for nobody else' '' "$(find "$WORK/cache" -type f ! -perm 600 -o -type d -path '*/pop3fs*' ! -perm 700)"
+check 'mount, cache=memory' mount_it cache=memory,cache_dir=$WORK/none
+check 'reads' sh -c "cat '$MNT'/* > /dev/null"
+check 'unmount' unmount_it
+check 'nothing is left behind' test ! -e "$WORK/none"
 
 check 'mount with CRLF' mount_it eol=crlf
 sed 's/$/\r/' "$WORK/mail/new/m3" > "$WORK/crlf"

@@ -512,11 +512,11 @@ Test(mailbox, new_mail_comes_with_a_new_listing)
 	struct box *box = box_loaded(FAULTS("UIDL#3 drop 9", "UIDL#4 drop 9"));
 
 	peer_message(box->peer, "m9", "Subject: new\n\n");
-	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	cr_assert_eq(mailbox_refresh(box->mailbox, true), 0);
 	wait_for(box, &box->refreshed);
 	cr_assert(box->refreshed_err == 0 && box->count == 5 && box->removed == 0);
 	cr_assert_lt(mailbox_age_ms(box->mailbox), 5000);
-	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	cr_assert_eq(mailbox_refresh(box->mailbox, true), 0);
 	wait_for(box, &box->refreshed);
 	cr_assert(box->refreshed_err == -EIO && box->removed == 0, "L6: a listing that breaks off changes nothing");
 	cr_assert_eq(server_count(box->peer->server, "TOP"), 5, "no header twice");
@@ -567,7 +567,7 @@ Test(mailbox, a_message_that_two_find_gone)
 	cr_assert_eq(unlink(path), 0);
 	peer_message(box->peer, "m8", "Subject: new\n\n");
 	peer_message(box->peer, "m9", "Subject: new\n\n");
-	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	cr_assert_eq(mailbox_refresh(box->mailbox, true), 0);
 	usleep(150000); /* the first of the new headers is on the way */
 	cr_assert_eq(mailbox_commit(box->mailbox, &ticket), 1);
 	wait_for(box, &box->committed);
@@ -592,7 +592,7 @@ Test(mailbox, what_is_new_is_fetched_before_it_is_shown)
 	cr_assert(mailbox_promise_exact(box->mailbox));
 	peer_message(box->peer, "m7", "Subject: refused at first\n\nbody\n");
 	peer_message(box->peer, "m8", "Subject: new\n\nbody\n");
-	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	cr_assert_eq(mailbox_refresh(box->mailbox, true), 0);
 	wait_for(box, &box->refreshed);
 	cr_assert_neq(box->refreshed_err, 0, "one could not be fetched");
 	cr_assert_eq(box->count, 5, "and is not shown");
@@ -600,7 +600,7 @@ Test(mailbox, what_is_new_is_fetched_before_it_is_shown)
 	mailbox_facts(box->mailbox, box->messages[4], &facts);
 	cr_assert(facts.exact && facts.octets == strlen("Subject: new\n\nbody\n"));
 	peer_restart_server(box->peer, NULL);
-	cr_assert_eq(mailbox_refresh(box->mailbox), 0);
+	cr_assert_eq(mailbox_refresh(box->mailbox, true), 0);
 	wait_for(box, &box->refreshed);
 	cr_assert(box->refreshed_err == 0 && box->count == 6, "the next listing brings it");
 	cr_assert(mailbox_promise_exact(box->mailbox));
