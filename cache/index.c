@@ -421,17 +421,24 @@ int index_unpend(struct index *index, const char *key)
 	return run_durably(index, UNPEND, key);
 }
 
+bool index_dooms(struct index *index, const char *key)
+{
+	sqlite3_stmt *statement = use(index, PENDING);
+	bool pending;
+
+	bind_text(statement, 1, key);
+	pending = step(index, statement);
+	sqlite3_reset(statement);
+	return pending;
+}
+
 int index_is_pending(struct index *index, const char *key)
 {
-	sqlite3_stmt *statement;
 	bool pending;
 	int err;
 
 	lock(index);
-	statement = use(index, PENDING);
-	bind_text(statement, 1, key);
-	pending = step(index, statement);
-	sqlite3_reset(statement);
+	pending = index_dooms(index, key);
 	err = unlock(index);
 	return err ? err : pending;
 }

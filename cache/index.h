@@ -88,6 +88,8 @@ int index_end(struct index *index);
 
 /* The message of a key, if it was ever listed; one that was gone gets a new id. false: there is none. */
 bool index_find(struct index *index, const char *key, index_row_fn *fn, void *ctx);
+/* Its deletion is pending, whether there is a row or not. */
+bool index_dooms(struct index *index, const char *key);
 /* A new message; returns its id. `envelope` may be NULL. */
 uint64_t index_insert(struct index *index, const struct index_row *row, const struct envelope *envelope);
 /* What changes while it is listed: octets, exact, stamp, name, used. */

@@ -321,6 +321,19 @@ static void recall_row(void *ctx, const struct index_row *row)
 	message_recall(ctx, row);
 }
 
+/* Takes over what is remembered of a new message; false: its header is wanted. */
+static bool recall(struct message *message)
+{
+	struct index *index = message->mailbox->index;
+
+	if (message_is_transient(message))
+		return false;
+	if (index_find(index, message->key, recall_row, message))
+		return true;
+	message->doomed = index_dooms(index, message->key);
+	return false;
+}
+
 /*
  * Makes messages of what the table does not know: those whose headers are wanted first, then those that the index
  * remembers, which were gone for a while or which another mount has found.
@@ -342,11 +355,10 @@ static void make_fresh(struct refresh *refresh, const struct listing *listing)
 			refresh->err = -ENOMEM;
 			break;
 		}
-		if (!message_is_transient(message) &&
-		    index_find(refresh->mailbox->index, entry->key, recall_row, message))
-			*--from_end = message;
-		else
+		if (!recall(message))
 			*from_start++ = message;
+		else
+			*--from_end = message;
 	}
 	refresh->n_unknown = (size_t)(from_start - refresh->fresh);
 	if (from_start != from_end) { /* out of memory on the way */
