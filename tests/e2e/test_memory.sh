@@ -195,7 +195,11 @@ for n in $(seq 20); do
 	mount_it || fail "mount $n"
 	case $((n % 4)) in
 	0) cat "$MNT"/*"$((n % 10)).eml" > /dev/null ;;
-	1) for i in 1 2 3 4; do cat "$MNT"/*"$i.eml" > /dev/null & done; wait %?cat 2> /dev/null; wait ${!} ;;
+	1)
+		readers=
+		for i in 1 2 3 4; do cat "$MNT"/*"$i.eml" > /dev/null & readers="$readers $!"; done
+		wait $readers
+		;;
 	2) cp -r "$MNT" "$WORK/copy$n" ;;
 	3) ls -l "$MNT" > /dev/null ;;
 	esac
