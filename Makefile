@@ -23,6 +23,8 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 CORE := $(call objects,$(filter-out fs/main.c,$(wildcard pop3/*.c cache/*.c fs/*.c)))
 SERVER := $(call objects,$(filter-out tests/server/main.c,$(wildcard tests/server/*.c)))
 UNIT := $(call objects,$(wildcard tests/unit/*.c))
+# What the end-to-end tests use.
+TOOLS := $(addprefix $(BUILD)/,mmapcat relay failwrite.so)
 SOURCES := $(wildcard pop3/*.[ch] cache/*.[ch] fs/*.[ch] tests/*/*.[ch])
 
 Q := $(if $(V),,@)
@@ -54,6 +56,11 @@ $(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
+$(BUILD)/failwrite.so: tests/e2e/failwrite.c
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out $(SANITIZE),$(CFLAGS)) -shared -fPIC -o $@ $< -ldl
+
 $(BUILD)/unit-tests: $(UNIT) $(SERVER) $(CORE)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CRITERION)
@@ -78,14 +85,14 @@ demo: deps
 	@BUILD=$(BUILD) tests/demo
 
 check: test-deps
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat $(BUILD)/relay \
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(TOOLS) \
 		$(BUILD)/unit-tests
 	@BUILD=$(BUILD) tests/check
 
 unit: $(BUILD)/unit-tests
 	@$(BUILD)/unit-tests
 
-e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/mmapcat $(BUILD)/relay
+e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(TOOLS)
 	@BUILD=$(BUILD) tests/e2e/run
 
 bench:

@@ -211,6 +211,8 @@ int index_end(struct index *index)
 		run_simple(index, ROLLBACK);
 		index->rc = rc;
 	}
+	if ((index->rc & 0xff) == SQLITE_FULL) /* makes room in the log for another try */
+		sqlite3_wal_checkpoint_v2(index->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	return unlock(index);
 }
 

@@ -14,6 +14,8 @@
 /* Another mount of the same account may write: it is done long before this. */
 #define BUSY_MS 10000
 #define PATH_SIZE 4096
+/* The log beside the index grows to about so many pages of 4 kB: on a full disk there may be no more room. */
+#define WAL_PAGES "250"
 
 /* What brings an index from version i to i + 1. Released steps are never changed. */
 static const char *const steps[] = {
@@ -85,8 +87,11 @@ bool schema_is_ours(sqlite3 *db)
 static int migrate(sqlite3 *db)
 {
 	char pragmas[100];
-	int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+	int rc;
 
+	if (query_number(db, "PRAGMA user_version") == VERSION)
+		return SQLITE_OK;
+	rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
 	for (int64_t i = query_number(db, "PRAGMA user_version"); rc == SQLITE_OK && i >= 0 && i < VERSION; i++)
 		rc = sqlite3_exec(db, steps[i], NULL, NULL, NULL);
 	snprintf(pragmas, sizeof(pragmas), "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID,
@@ -142,8 +147,8 @@ static int open_file(const struct index_config *config, sqlite3 **db_r, struct p
 	rc = sqlite3_open_v2(path, db_r, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 	sqlite3_busy_timeout(*db_r, BUSY_MS);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(*db_r, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY",
-				  NULL, NULL, NULL);
+		rc = sqlite3_exec(*db_r, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"
+				  "PRAGMA wal_autocheckpoint = " WAL_PAGES, NULL, NULL, NULL);
 	if (rc == SQLITE_OK) {
 		fault = find_fault(*db_r, config->alone);
 		if (fault) {
@@ -154,7 +159,7 @@ static int open_file(const struct index_config *config, sqlite3 **db_r, struct p
 		rc = migrate(*db_r);
 	}
 	if (rc != SQLITE_OK)
-		pop3_fail(why, POP3_E_LOCAL, "%s", is_damage(rc) ? "it is damaged" : sqlite3_errmsg(*db_r));
+		pop3_fail(why, POP3_E_LOCAL, "%s", is_damage(rc) ? "it is damaged" : sqlite3_errstr(rc));
 	return rc;
 }
 
@@ -169,34 +174,36 @@ static void origin_of(const char *path, char *origin, size_t size)
 		 st.stx_btime.tv_nsec);
 }
 
-static bool is_original(sqlite3 *db, const char *path)
+/* The index knows its origin, and it is another one. */
+static bool is_copy(sqlite3 *db, const char *path)
 {
 	char origin[100], *known = schema_meta(db, "origin");
-	bool same;
+	bool other;
 
 	origin_of(path, origin, sizeof(origin));
-	same = !known || !known[0] || strcmp(known, origin) == 0;
+	other = known && known[0] && strcmp(known, origin) != 0;
 	free(known);
-	return same;
+	return other;
 }
 
 /* In a copied index nothing is pending. */
 static int claim(sqlite3 *db, const struct index_config *config)
 {
-	char origin[100], query[200], text[300];
+	char origin[100], query[200], text[400];
 	int64_t pending = query_number(db, "SELECT count(*) FROM pending");
+	bool copy = config->path && is_copy(db, config->path);
 
-	if (!config->path)
-		return SQLITE_OK;
-	if (!is_original(db, config->path) && pending > 0) {
+	if (copy && pending > 0) {
 		snprintf(text, sizeof(text),
 			 "the cache of %s was copied: %lld pending deletions stay with the original, nothing is deleted here",
 			 config->account, (long long)pending);
 		config->note(config->ctx, text);
 	}
+	if (!config->path || (!copy && query_number(db, "SELECT value <> '' FROM meta WHERE name = 'origin'") == 1))
+		return SQLITE_OK;
 	origin_of(config->path, origin, sizeof(origin));
 	snprintf(query, sizeof(query), "%s UPDATE meta SET value = '%s' WHERE name = 'origin'",
-		 is_original(db, config->path) ? "" : "DELETE FROM pending;", origin);
+		 copy ? "DELETE FROM pending;" : "", origin);
 	return sqlite3_exec(db, query, NULL, NULL, NULL);
 }
 
@@ -224,7 +231,7 @@ static int64_t rescue(sqlite3 *db, const char *aside)
 	sqlite3 *old;
 
 	if (sqlite3_open_v2(aside, &old, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
-	    query_number(old, "PRAGMA application_id") == APPLICATION_ID && is_original(old, aside) &&
+	    query_number(old, "PRAGMA application_id") == APPLICATION_ID && !is_copy(old, aside) &&
 	    sqlite3_prepare_v2(old, "SELECT key, asked FROM pending", -1, &from, NULL) == SQLITE_OK &&
 	    sqlite3_prepare_v2(db, "INSERT OR IGNORE INTO pending VALUES (?1, ?2)", -1, &to, NULL) == SQLITE_OK)
 		while (sqlite3_step(from) == SQLITE_ROW) {
@@ -273,5 +280,7 @@ int schema_open(const struct index_config *config, sqlite3 **db_r, struct pop3_w
 		pop3_fail(why, POP3_E_LOCAL, "%s: %s%s", config->path, fault.text,
 			  is_damage(rc) ? ", and another mount uses it" : "");
 	}
-	return rc == SQLITE_OK ? claim(*db_r, config) : rc;
+	if (rc == SQLITE_OK && (rc = claim(*db_r, config)) != SQLITE_OK)
+		pop3_fail(why, POP3_E_LOCAL, "%s: %s", config->path, sqlite3_errstr(rc));
+	return rc;
 }
