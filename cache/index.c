@@ -248,6 +248,7 @@ int index_each(struct index *index, index_row_fn *fn, void *ctx)
 			fn(ctx, &row);
 	}
 	sqlite3_reset(statement);
+	sqlite3_db_release_memory(index->db); /* all of it went through the cache, and is not wanted again */
 	return unlock(index);
 }
 
@@ -394,6 +395,7 @@ void index_listed(struct index *index, int64_t time)
 {
 	run_with_number(index, LISTED, time);
 	run_simple(index, SWEEP_PENDING);
+	sqlite3_db_release_memory(index->db);
 }
 
 /* A statement with a key whose effect is on the disk when it returns. */

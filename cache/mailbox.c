@@ -9,6 +9,7 @@
 #include "cache/mailbox.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,6 +322,7 @@ int mailbox_load(struct mailbox *mailbox, void (*progress)(void *ctx, size_t don
 	pthread_mutex_unlock(&mailbox->lock);
 	if (!err && offline)
 		start_offline(mailbox, why);
+	malloc_trim(0); /* what it took to fill the table */
 	return err;
 }
 

@@ -5,6 +5,7 @@
  * A listing that fails on the way changes nothing (QUIRKS L6).
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +18,8 @@
 #define CHUNK 1000
 /* A full disk gets so much room from the cache before a write is tried again. */
 #define SHED_OCTETS (UINT64_C(1) << 20)
+/* After so many new messages, what they took for a moment goes back to the system. */
+#define TRIM_MIN 10000
 /* Inode numbers of messages that the index does not know. */
 #define FIRST_SESSION_INO (UINT64_C(1) << 62)
 
@@ -53,6 +56,7 @@ static void free_refresh(struct refresh *refresh)
 static void end_refresh(struct refresh *refresh, enum pop3_err cause, int err, const struct pop3_why *why)
 {
 	struct mailbox *mailbox = refresh->mailbox;
+	bool large;
 
 	pthread_mutex_lock(&mailbox->lock);
 	mailbox->refreshing = false;
@@ -69,7 +73,10 @@ static void end_refresh(struct refresh *refresh, enum pop3_err cause, int err, c
 	pthread_cond_broadcast(&mailbox->changed);
 	pthread_mutex_unlock(&mailbox->lock);
 	mailbox->hooks.refreshed(mailbox->hooks.ctx, err);
+	large = refresh->n_fresh >= TRIM_MIN;
 	free_refresh(refresh);
+	if (large)
+		malloc_trim(0);
 }
 
 /* What is gone, and that the listing was complete, goes into the index. */

@@ -13,11 +13,11 @@
 #include "fs/name.h"
 
 struct node {
-	struct message *message;
-	const char *name; /* the message's */
-	uint64_t ino, lookups;
-	unsigned dir;  /* 0: it has no name any more */
-	unsigned refs; /* one for the name, one for all lookups, one for each listing */
+	struct message *message; /* which has the name */
+	uint64_t ino;
+	uint32_t lookups;  /* the kernel's count; it forgets long before this is full */
+	unsigned dir : 2;  /* 0: it has no name any more */
+	unsigned refs : 30; /* one for the name, one for all lookups, one for each listing */
 	UT_hash_handle by_name, by_ino;
 };
 
@@ -162,7 +162,7 @@ static bool add_locked(struct tree *tree, struct node *node)
 	HASH_ADD(by_ino, tree->inodes, ino, sizeof(node->ino), node);
 	if (!node->by_ino.tbl)
 		return false;
-	HASH_ADD_KEYPTR(by_name, tree->names, node->name, strlen(node->name), node);
+	HASH_ADD_KEYPTR(by_name, tree->names, node_name(node), strlen(node_name(node)), node);
 	if (node->by_name.tbl)
 		return true;
 	HASH_DELETE(by_ino, tree->inodes, node);
@@ -180,10 +180,9 @@ bool tree_add(struct tree *tree, struct message *message, uint64_t dir, char *na
 	}
 	node->refs = 1;
 	node->ino = message_ino(message);
-	node->dir = (unsigned)dir;
+	node->dir = dir & 3U;
 	node->message = message;
-	node->name = message_name(message);
-	strcpy(name_r, node->name);
+	strcpy(name_r, node_name(node));
 	pthread_mutex_lock(&tree->lock);
 	added = add_locked(tree, node);
 	if (added) {
@@ -207,7 +206,7 @@ bool tree_find(struct tree *tree, uint64_t ino, uint64_t *dir_r, char *name_r)
 	stands = node && node->dir != 0;
 	if (stands) {
 		*dir_r = node->dir;
-		strcpy(name_r, node->name);
+		strcpy(name_r, node_name(node));
 	}
 	pthread_mutex_unlock(&tree->lock);
 	return stands;
@@ -243,7 +242,7 @@ void tree_move(struct tree *tree, uint64_t ino, uint64_t dir)
 		directory(tree, dir)->count++;
 		touch_locked(tree, node->dir);
 		touch_locked(tree, dir);
-		node->dir = (unsigned)dir;
+		node->dir = dir & 3U;
 	}
 	pthread_mutex_unlock(&tree->lock);
 }
@@ -293,7 +292,7 @@ void tree_forget(struct tree *tree, uint64_t ino, uint64_t count)
 	pthread_mutex_lock(&tree->lock);
 	node = find_ino_locked(tree, ino);
 	if (node && node->lookups > 0) {
-		node->lookups -= count < node->lookups ? count : node->lookups;
+		node->lookups -= count < node->lookups ? (uint32_t)count : node->lookups;
 		if (node->lookups == 0)
 			unref_locked(tree, node);
 	}
@@ -316,7 +315,7 @@ static int compare_names(const void *a, const void *b)
 {
 	const struct node *x = *(struct node *const *)a, *y = *(struct node *const *)b;
 
-	return strcmp(x->name, y->name);
+	return strcmp(node_name(x), node_name(y));
 }
 
 static struct tree_listing *make_listing_locked(struct tree *tree, uint64_t dir)
@@ -398,7 +397,7 @@ bool tree_list_find(const struct tree_listing *listing, const struct message *me
 
 const char *node_name(const struct node *node)
 {
-	return node->name;
+	return message_name(node->message);
 }
 
 struct message *node_message(const struct node *node)

@@ -7,10 +7,18 @@
 
 #include "pop3/limits.h"
 
+/* Keys, one after the other: they all end with the listing. */
+struct key_block {
+	struct key_block *next;
+	size_t used;
+	char octets[65536 - 2 * sizeof(void *)];
+};
+
 struct listing {
 	struct listing_entry *entries;       /* in number order once sorted */
 	const struct listing_entry **by_key; /* in key order once sealed */
 	size_t count, room;
+	struct key_block *keys; /* the newest first */
 };
 
 struct listing *listing_new(void)
@@ -18,18 +26,37 @@ struct listing *listing_new(void)
 	return calloc(1, sizeof(struct listing));
 }
 
-static void free_key(struct listing_entry *entry)
+/* A copy of a key, which lives as long as the listing; NULL: out of memory. */
+static const char *keep_key(struct listing *listing, const char *key, size_t len)
 {
-	free((char *)(uintptr_t)entry->key);
-	entry->key = NULL;
+	struct key_block *block = listing->keys;
+	char *copy;
+
+	if (!block || sizeof(block->octets) - block->used < len + 1) {
+		block = malloc(sizeof(*block));
+		if (!block)
+			return NULL;
+		block->next = listing->keys;
+		block->used = 0;
+		listing->keys = block;
+	}
+	copy = block->octets + block->used;
+	memcpy(copy, key, len);
+	copy[len] = '\0';
+	block->used += len + 1;
+	return copy;
 }
 
 void listing_free(struct listing *listing)
 {
+	struct key_block *block;
+
 	if (!listing)
 		return;
-	for (size_t i = 0; i < listing->count; i++)
-		free_key(&listing->entries[i]);
+	while ((block = listing->keys)) {
+		listing->keys = block->next;
+		free(block);
+	}
 	free(listing->entries);
 	free(listing->by_key);
 	free(listing);
@@ -38,7 +65,7 @@ void listing_free(struct listing *listing)
 enum pop3_err listing_add(struct listing *listing, uint32_t number, const char *uid, size_t uid_len,
 			  uint64_t octets, struct pop3_why *why)
 {
-	char *key = NULL;
+	const char *key = NULL;
 
 	if (listing->count == POP3_MAX_MESSAGES)
 		return pop3_fail(why, POP3_E_LIMIT, "the maildrop has more than %u messages", POP3_MAX_MESSAGES);
@@ -51,7 +78,7 @@ enum pop3_err listing_add(struct listing *listing, uint32_t number, const char *
 		listing->entries = entries;
 		listing->room = room;
 	}
-	if (uid && !(key = strndup(uid, uid_len)))
+	if (uid && !(key = keep_key(listing, uid, uid_len)))
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
 	listing->entries[listing->count++] = (struct listing_entry){ number, !uid, octets, key };
 	return POP3_OK;
@@ -66,6 +93,12 @@ static int compare_numbers(const void *a, const void *b)
 
 enum pop3_err listing_sort(struct listing *listing, struct pop3_why *why)
 {
+	struct listing_entry *entries = realloc(listing->entries, (listing->count + 1) * sizeof(*entries));
+
+	if (entries) { /* no more room than it takes */
+		listing->entries = entries;
+		listing->room = listing->count + 1;
+	}
 	if (listing->count > 0)
 		qsort(listing->entries, listing->count, sizeof(*listing->entries), compare_numbers);
 	for (size_t i = 1; i < listing->count; i++)
@@ -100,8 +133,7 @@ enum pop3_err listing_set_octets(struct listing *listing, uint32_t number, uint6
 
 enum pop3_err listing_set_key(struct listing *listing, size_t i, const char *key, struct pop3_why *why)
 {
-	free_key(&listing->entries[i]);
-	listing->entries[i].key = strdup(key);
+	listing->entries[i].key = keep_key(listing, key, strlen(key));
 	return listing->entries[i].key ? POP3_OK : pop3_fail(why, POP3_E_MEMORY, "out of memory");
 }
 
@@ -150,8 +182,7 @@ static bool name_copies(struct listing *listing, size_t from, size_t to)
 
 		snprintf(key, sizeof(key), "%s\n%llu\n%zu/%zu", uid, (unsigned long long)entry->octets,
 			 i - from + 1, to - from);
-		free_key(entry);
-		entry->key = strdup(key);
+		entry->key = keep_key(listing, key, strlen(key));
 		if (!entry->key)
 			break;
 		if (i + 1 == to) {
