@@ -137,7 +137,6 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 	struct fetch *fetch = fetch_of(job);
 	struct message *message = fetch->message;
 	struct mailbox *mailbox = message->mailbox;
-	uint64_t octets = fetch->writer.octets;
 	int64_t stamp = 0;
 	int fd = -1, failed = err == POP3_E_LOCAL ? fetch->err : pop3_errno(err);
 
@@ -148,7 +147,7 @@ static void fetch_done(struct link_job *job, enum pop3_err err, const struct pop
 		failed = store_finish(&fetch->writer, message->key, &stamp, &fd);
 	if (!failed) {
 		learn_envelope(message, fd);
-		set_size(message, octets, fd);
+		set_size(message, fetch->writer.octets, fd);
 		close(fd);
 	}
 	end_fetch(message, !failed, stamp);

@@ -21,6 +21,8 @@
 #define NAME_SIZE (2 * SHA256_DIGEST_LENGTH + 1)
 /* So much is held in memory when the disk takes no more; the oldest goes first. */
 #define SPILL_MAX (UINT64_C(64) << 20)
+/* What comes in small pieces is written in such large ones. */
+#define BUFFER_SIZE 65536
 /* From so many bodies on, one syncfs() is quicker than a sync of each. */
 #define SYNC_EACH_MAX 8
 
@@ -176,6 +178,19 @@ static int write_all(int fd, const char *octets, size_t len, size_t *done_r)
 	return 0;
 }
 
+/* Closes what was written, and removes it. */
+static void drop_file(struct store_writer *writer)
+{
+	char name[NAME_SIZE];
+
+	if (!writer->in_memory) {
+		temporary_name(writer->store, writer->number, name);
+		unlinkat(writer->store->dir, name, 0);
+	}
+	close(writer->fd);
+	writer->fd = -1;
+}
+
 /* The disk is full: what is written already goes to memory, and so does what follows. */
 static int move_to_memory(struct store_writer *writer)
 {
@@ -202,12 +217,13 @@ static int move_to_memory(struct store_writer *writer)
 		close(moved.fd);
 		return err;
 	}
-	store_abandon(writer);
+	drop_file(writer);
 	*writer = moved;
 	return 0;
 }
 
-int store_write(struct store_writer *writer, const char *octets, size_t len)
+/* Writes octets to the file, or where the disk takes no more, to memory. */
+static int write_through(struct store_writer *writer, const char *octets, size_t len)
 {
 	size_t done;
 	int err = write_all(writer->fd, octets, len, &done);
@@ -223,6 +239,29 @@ int store_write(struct store_writer *writer, const char *octets, size_t len)
 	if (!err && writer->in_memory && writer->store->dir >= 0 && writer->octets > SPILL_MAX)
 		err = -ENOSPC;
 	return err;
+}
+
+static int flush(struct store_writer *writer)
+{
+	size_t len = writer->buffered;
+
+	writer->buffered = 0;
+	return len > 0 ? write_through(writer, writer->buffer, len) : 0;
+}
+
+int store_write(struct store_writer *writer, const char *octets, size_t len)
+{
+	int err = 0;
+
+	if (writer->buffered + len > BUFFER_SIZE)
+		err = flush(writer);
+	if (err || len > BUFFER_SIZE)
+		return err ? err : write_through(writer, octets, len);
+	if (!writer->buffer && !(writer->buffer = malloc(BUFFER_SIZE)))
+		return write_through(writer, octets, len);
+	memcpy(writer->buffer + writer->buffered, octets, len);
+	writer->buffered += len;
+	return 0;
 }
 
 /* What a later file of the same name does not have; never 0. */
@@ -301,12 +340,12 @@ int store_finish(struct store_writer *writer, const char *key, int64_t *stamp_r,
 {
 	char temporary[NAME_SIZE], name[NAME_SIZE];
 	struct stat st;
-	int err;
+	int err = flush(writer);
 
 	*stamp_r = 0;
-	if (writer->in_memory) {
+	if (!err && writer->in_memory) {
 		err = hold(writer, key, fd_r);
-	} else {
+	} else if (!err) {
 		temporary_name(writer->store, writer->number, temporary);
 		body_name(key, name);
 		err = place_file(writer, temporary, name);
@@ -320,21 +359,18 @@ int store_finish(struct store_writer *writer, const char *key, int64_t *stamp_r,
 		*fd_r = writer->fd;
 		writer->fd = -1;
 	}
+	free(writer->buffer);
+	writer->buffer = NULL;
 	return err;
 }
 
 void store_abandon(struct store_writer *writer)
 {
-	char name[NAME_SIZE];
-
-	if (writer->fd < 0)
-		return;
-	if (!writer->in_memory) {
-		temporary_name(writer->store, writer->number, name);
-		unlinkat(writer->store->dir, name, 0);
-	}
-	close(writer->fd);
-	writer->fd = -1;
+	free(writer->buffer);
+	writer->buffer = NULL;
+	writer->buffered = 0;
+	if (writer->fd >= 0)
+		drop_file(writer);
 }
 
 static int open_held(struct store *store, const char *key)

@@ -23,6 +23,8 @@ struct store_writer {
 	int fd; /* -1: none */
 	bool in_memory;
 	uint64_t number, octets;
+	char *buffer; /* octets that are still to be written */
+	size_t buffered;
 };
 
 __attribute__((warn_unused_result))

@@ -49,7 +49,7 @@ void readahead_free(struct readahead *readahead)
 
 static void grow_locked(struct readahead *readahead)
 {
-	readahead->window = readahead->window ? 2 * readahead->window : 1;
+	readahead->window = readahead->window ? 4 * readahead->window : 1;
 	if (readahead->window > WINDOW_MAX)
 		readahead->window = WINDOW_MAX;
 }

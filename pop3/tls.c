@@ -19,6 +19,8 @@
 
 #define DIGEST_HEX 65
 
+#define READ_BUFFER 65536
+
 struct tls {
 	SSL_CTX *ctx;
 	SSL_SESSION *session;
@@ -126,6 +128,8 @@ enum pop3_err tls_new(const struct tls_config *config, struct tls **tls_r, struc
 	}
 	SSL_CTX_set_min_proto_version(tls->ctx, TLS1_2_VERSION);
 	SSL_CTX_set_mode(tls->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_read_ahead(tls->ctx, 1); /* several records with one read(): servers make them small */
+	SSL_CTX_set_default_read_buffer_len(tls->ctx, READ_BUFFER);
 	SSL_CTX_set_app_data(tls->ctx, tls);
 	SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(tls->ctx, keep_session);
