@@ -48,11 +48,15 @@ struct store {
 
 static void body_name(const char *key, char name[NAME_SIZE])
 {
+	static const char digits[] = "0123456789abcdef";
 	unsigned char digest[SHA256_DIGEST_LENGTH];
 
 	SHA256((const unsigned char *)key, strlen(key), digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(name + 2 * i, 3, "%02x", digest[i]);
+	for (size_t i = 0; i < sizeof(digest); i++) {
+		name[2 * i] = digits[digest[i] >> 4];
+		name[2 * i + 1] = digits[digest[i] & 15];
+	}
+	name[NAME_SIZE - 1] = '\0';
 }
 
 static void temporary_name(const struct store *store, uint64_t number, char name[NAME_SIZE])

@@ -23,6 +23,8 @@ struct readahead {
 	bool begun;
 	size_t last;   /* the place of the newest file that was opened in order */
 	size_t window; /* messages to be ahead of it */
+	size_t reached;  /* the place up to which they have been asked for, in order */
+	uint64_t octets; /* that are thought to lie between `last` and `reached` */
 	bool parallel; /* and behind it: readers come from anywhere */
 	time_t opened; /* the newest open */
 };
@@ -54,8 +56,17 @@ static void grow_locked(struct readahead *readahead)
 		readahead->window = WINDOW_MAX;
 }
 
+/* The order is broken: what is known of it is void. */
+static void begin_locked(struct readahead *readahead, size_t place)
+{
+	readahead->begun = true;
+	readahead->window = 0;
+	readahead->last = readahead->reached = place;
+	readahead->octets = 0;
+}
+
 /* How far to be ahead after an open at `place`: the window grows while the order holds, else it begins anew. */
-static size_t next_window_locked(struct readahead *readahead, size_t place, size_t readers)
+static void follow_locked(struct readahead *readahead, size_t place, size_t readers)
 {
 	size_t near = readahead->window > 0 ? NEAR : 1; /* it takes a neighbour to see an order */
 	size_t off = place > readahead->last ? place - readahead->last : readahead->last - place;
@@ -67,51 +78,81 @@ static size_t next_window_locked(struct readahead *readahead, size_t place, size
 	else if (readahead->parallel && (off > WINDOW_MAX || pause > PAUSE_S))
 		readahead->parallel = readahead->begun = false;
 	if (readahead->parallel) {
-		readahead->last = place;
+		readahead->last = readahead->reached = place;
+		readahead->octets = 0;
 		grow_locked(readahead);
-	} else if (readahead->begun && place > readahead->last && place - readahead->last <= near) {
+	} else if (readahead->begun && place > readahead->last && off <= near) {
 		grow_locked(readahead);
-		readahead->last = place;
-	} else if (!readahead->begun || place > readahead->last || readahead->last - place >= near) {
-		readahead->begun = true;
-		readahead->window = 0;
-		readahead->last = place;
+	} else if (!readahead->begun || place > readahead->last || off >= near) {
+		begin_locked(readahead, place);
 	} /* else: a straggler of parallel readers, or the same file again */
-	return readahead->window;
 }
 
-/* Fetches the message of a place; returns the octets that it is thought to bring. */
-static uint64_t fetch(struct readahead *readahead, const struct tree_listing *listing, size_t place)
+static uint64_t octets_of(struct readahead *readahead, const struct tree_listing *listing, size_t place)
 {
-	struct message *message = node_message(listing->nodes[place]);
 	struct message_facts facts;
 
-	mailbox_facts(readahead->mailbox, message, &facts);
-	mailbox_fetch_ahead(readahead->mailbox, message);
+	mailbox_facts(readahead->mailbox, node_message(listing->nodes[place]), &facts);
 	return facts.octets;
+}
+
+static uint64_t fetch(struct readahead *readahead, const struct tree_listing *listing, size_t place)
+{
+	mailbox_fetch_ahead(readahead->mailbox, node_message(listing->nodes[place]));
+	return octets_of(readahead, listing, place);
+}
+
+/* The reader has come to `place`: what lies behind it is no longer ahead. */
+static void pass_locked(struct readahead *readahead, const struct tree_listing *listing, size_t place)
+{
+	for (; readahead->last < place; readahead->last++) {
+		uint64_t octets = octets_of(readahead, listing, readahead->last + 1);
+
+		readahead->octets -= octets < readahead->octets ? octets : readahead->octets;
+	}
+	if (readahead->reached < place)
+		readahead->reached = place;
+}
+
+/* Asks for what follows, as far as it was not asked for before. */
+static void fetch_next_locked(struct readahead *readahead, const struct tree_listing *listing)
+{
+	while (readahead->reached < readahead->last + readahead->window && readahead->octets < OCTETS_MAX &&
+	       readahead->reached + 1 < listing->count)
+		readahead->octets += fetch(readahead, listing, ++readahead->reached);
+}
+
+/* The same for readers that come from anywhere: on both sides, and each time anew. */
+static void fetch_around_locked(struct readahead *readahead, const struct tree_listing *listing)
+{
+	const size_t place = readahead->last;
+	uint64_t octets = 0;
+
+	for (size_t i = 1; i <= readahead->window && octets < OCTETS_MAX; i++) {
+		if (place + i < listing->count)
+			octets += fetch(readahead, listing, place + i);
+		if (place >= i)
+			octets += fetch(readahead, listing, place - i);
+	}
 }
 
 void readahead_opened(struct readahead *readahead, struct message *message, size_t readers)
 {
 	struct tree_listing *listing = tree_list_recent(readahead->tree, TREE_ROOT);
-	size_t place, window = 0;
-	uint64_t octets = 0;
-	bool both = false;
+	size_t place;
 
 	if (!listing)
 		return;
 	if (tree_list_find(listing, message, &place)) {
 		pthread_mutex_lock(&readahead->lock);
-		window = next_window_locked(readahead, place, readers);
-		place = readahead->last;
-		both = readahead->parallel;
+		follow_locked(readahead, place, readers);
+		if (readahead->parallel) {
+			fetch_around_locked(readahead, listing);
+		} else {
+			pass_locked(readahead, listing, place);
+			fetch_next_locked(readahead, listing);
+		}
 		pthread_mutex_unlock(&readahead->lock);
-	}
-	for (size_t i = 1; i <= window && octets < OCTETS_MAX; i++) {
-		if (place + i < listing->count)
-			octets += fetch(readahead, listing, place + i);
-		if (both && place >= i)
-			octets += fetch(readahead, listing, place - i);
 	}
 	tree_list_free(listing);
 }
