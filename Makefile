@@ -52,6 +52,10 @@ $(BUILD)/raw: $(BUILD)/tests/bench/raw.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/evict: $(BUILD)/tests/bench/evict.o
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+
 $(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
@@ -97,7 +101,7 @@ e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(TOOLS)
 
 bench:
 	@tests/install-packages build test servers bench
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/relay $(BUILD)/raw
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/relay $(BUILD)/raw $(BUILD)/evict
 	@BUILD=$(BUILD) tests/bench/run
 
 lint:

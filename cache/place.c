@@ -15,7 +15,9 @@
 
 /* A mount that is ending is waited for no longer than this: its server may be silent. */
 #define END_WAIT_MS 5000
-#define END_STEP_MS 10
+/* So long after an umount its daemon knows of it for certain. */
+#define NOTICE_MS 250
+#define STEP_MS 5
 /* Hex digits of the account's hash, which tells directories of similar names apart. */
 #define HASH_DIGITS 16
 
@@ -104,40 +106,52 @@ char *place_index_in(const char *path)
 	return asprintf(&index, "%s/index.sqlite", path) < 0 ? NULL : index;
 }
 
+/* Whether a mount of the place is ending. */
+static bool is_ending(const struct place *place)
+{
+	if (flock(place->end, LOCK_EX | LOCK_NB) != 0)
+		return true;
+	flock(place->end, LOCK_UN);
+	return false;
+}
+
+/*
+ * Takes the lock, alone where that can be. What a mount that is ending has fetched is to be seen here, so its end is
+ * waited for; after an umount it takes a moment until it knows of it.
+ */
+static int lock_place(struct place *place)
+{
+	const struct timespec step = { .tv_nsec = STEP_MS * 1000000L };
+
+	for (int ms = 0; flock(place->lock, LOCK_EX | LOCK_NB) != 0; ms += STEP_MS) {
+		if (ms >= (is_ending(place) ? END_WAIT_MS : NOTICE_MS))
+			return lock_wait(place->lock, LOCK_SH);
+		nanosleep(&step, NULL);
+	}
+	place->alone = true;
+	return 0;
+}
+
 /* Makes the directory and takes the lock; -EAGAIN: it was cleared just now. */
 static int take(struct place *place)
 {
 	struct stat st;
 	int err = make_path(place->path);
 
-	if (!err)
-		place->lock = open_lock(place->path, lock_name);
-	if (err || place->lock < 0)
-		return err ? err : place->lock;
-	place->alone = flock(place->lock, LOCK_EX | LOCK_NB) == 0;
-	if (!place->alone)
-		err = lock_wait(place->lock, LOCK_SH);
+	if (err)
+		return err;
+	place->lock = open_lock(place->path, lock_name);
+	place->end = place->lock < 0 ? -1 : open_lock(place->path, end_name);
+	if (place->lock < 0 || place->end < 0)
+		return place->lock < 0 ? place->lock : place->end;
+	err = lock_place(place);
 	if (!err && fstat(place->lock, &st) == 0 && st.st_nlink == 0) {
 		close(place->lock);
+		close(place->end);
+		place->lock = place->end = -1;
 		err = -EAGAIN;
 	}
 	return err;
-}
-
-/* Waits a bounded time while a mount is ending. */
-static int wait_for_end(struct place *place)
-{
-	const struct timespec step = { .tv_nsec = END_STEP_MS * 1000000L };
-	int err = make_path(place->path);
-
-	if (!err)
-		place->end = open_lock(place->path, end_name);
-	if (err || place->end < 0)
-		return err ? err : place->end;
-	for (int ms = 0; ms < END_WAIT_MS && flock(place->end, LOCK_EX | LOCK_NB) != 0; ms += END_STEP_MS)
-		nanosleep(&step, NULL);
-	flock(place->end, LOCK_UN);
-	return 0;
 }
 
 int place_open(const char *cache_dir, const struct account *account, struct place **place_r, struct pop3_why *why)
@@ -155,11 +169,8 @@ int place_open(const char *cache_dir, const struct account *account, struct plac
 					       (unsigned)account->port, account->lf ? "lf" : "crlf") < 0)
 			place->account = NULL;
 	}
-	if (place && place->account)
-		err = wait_for_end(place);
-	if (!err)
-		while ((err = take(place)) == -EAGAIN)
-			;
+	while (place && place->account && (err = take(place)) == -EAGAIN)
+		;
 	if (!err && mkdir(place->bodies, 0700) != 0 && errno != EEXIST)
 		err = -errno;
 	if (!err && (commit = open_lock(place->path, commit_name)) >= 0)

@@ -191,7 +191,7 @@ int control_refresh(const char *mountpoint)
 	if (err)
 		complain(mountpoint, attribute(dir, "user.pop3.error", value)[0] ? value : strerror(err));
 	else
-		printf("%s messages\n", attribute(dir, "user.pop3.messages", value));
+		printf("messages: %s\n", attribute(dir, "user.pop3.messages", value));
 	close(dir);
 	return err ? 1 : 0;
 }

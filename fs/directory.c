@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Directories: a listing is taken at opendir and read from there, so entries that come or go meanwhile
- * neither skip nor repeat others. fsync of a directory is the commit.
+ * Directories. A listing is taken when reading begins and read from there, so entries that come or go meanwhile
+ * neither skip nor repeat others. The kernel keeps what it has read of the root, until an entry comes or goes:
+ * so it must begin with the listing of that moment, not of the opendir before. fsync of a directory is the commit.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,18 +18,35 @@
 /* "." and ".." stand before the messages. */
 #define DOTS 2
 
-/* Answers an opendir with the listing as it is now. */
-static void reply_opendir(struct fs *fs, fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct tree_listing *listing = tree_list(fs->tree, ino);
+/* Of an open directory. */
+struct handle {
+	struct tree_listing *listing; /* NULL: nothing was read yet */
+};
 
-	if (!listing) {
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static void free_handle(struct handle *handle)
+{
+	if (handle->listing)
+		tree_list_free(handle->listing);
+	free(handle);
+}
+
+static void reply_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct handle *handle = calloc(1, sizeof(*handle));
+
+	if (!handle) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	fi->fh = (uint64_t)(uintptr_t)listing;
+	fi->fh = (uint64_t)(uintptr_t)handle;
+	fi->cache_readdir = fi->keep_cache = ino == TREE_ROOT;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		tree_list_free(listing);
+		free_handle(handle);
 }
 
 /* An old listing is renewed; one that is being renewed is waited for. */
@@ -53,7 +71,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		status = wait_begin(fs->waits, req, &(struct wait){ .kind = WAIT_OPENDIR, .fi = *fi },
 				    REFRESH_WAIT_MS, start_opendir, fs);
 	if (status == 0)
-		reply_opendir(fs, req, ino, fi);
+		reply_opendir(req, ino, fi);
 	else if (status != -EINPROGRESS)
 		fuse_reply_err(req, -status);
 }
@@ -61,7 +79,8 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 /* The known listing has to do, while the new one is still on its way. */
 void fs_expired(void *ctx, struct wait *wait)
 {
-	reply_opendir(ctx, wait->req, wait->id, &wait->fi);
+	(void)ctx;
+	reply_opendir(wait->req, wait->id, &wait->fi);
 	free(wait);
 }
 
@@ -110,7 +129,7 @@ void fs_refreshed(void *ctx, int err)
 	taken = wait_take(fs->waits, WAIT_OPENDIR, WAIT_ANY_ID);
 	while ((wait = taken)) {
 		DL_DELETE(taken, wait);
-		reply_opendir(fs, wait->req, wait->id, &wait->fi);
+		reply_opendir(wait->req, wait->id, &wait->fi);
 		free(wait);
 	}
 	taken = wait_take(fs->waits, WAIT_REFRESH, WAIT_ANY_ID);
@@ -127,7 +146,7 @@ void fs_refreshed(void *ctx, int err)
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	tree_list_free((struct tree_listing *)(uintptr_t)fi->fh);
+	free_handle(handle_of(fi));
 	fuse_reply_err(req, 0);
 }
 
@@ -171,12 +190,25 @@ static size_t add_node(fuse_req_t req, struct fs *fs, uint64_t dir, char *buf, s
 	return n;
 }
 
+/* The listing to read from; at the beginning, as it is now. The kernel reads an open directory once at a time. */
+static struct tree_listing *listing_from(struct fs *fs, fuse_ino_t ino, struct handle *handle, off_t off)
+{
+	if (off == 0 || !handle->listing) {
+		struct tree_listing *now = tree_list(fs->tree, ino);
+
+		if (handle->listing)
+			tree_list_free(handle->listing);
+		handle->listing = now;
+	}
+	return handle->listing;
+}
+
 static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi,
 			   bool plus)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	struct tree_listing *listing = (struct tree_listing *)(uintptr_t)fi->fh;
-	char *buf = malloc(size);
+	struct tree_listing *listing = listing_from(fs, ino, handle_of(fi), off);
+	char *buf = listing ? malloc(size) : NULL;
 	size_t used, first, last, n;
 
 	if (!buf) {

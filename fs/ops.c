@@ -309,10 +309,10 @@ static void show_added(struct fs *fs, struct notify *notify, struct message *mes
 	uint64_t dir;
 
 	mailbox_facts(fs->mailbox, message, &facts);
-	if (tree_find(fs->tree, message_ino(message), &dir, name))
-		tree_move(fs->tree, message_ino(message), TREE_ROOT);
-	else if (notify && !facts.pending)
+	if (notify && !facts.pending)
 		notify_added(notify, message);
+	else if (tree_find(fs->tree, message_ino(message), &dir, name))
+		tree_move(fs->tree, message_ino(message), facts.pending ? TREE_DELETED : TREE_ROOT);
 	else if (!tree_add(fs->tree, message, facts.pending ? TREE_DELETED : TREE_ROOT, name))
 		log_error("a message is not shown: out of memory");
 }

@@ -99,11 +99,24 @@ static bool pull(SSL *ssl, const char *verb, unsigned messages)
 	return true;
 }
 
+/* One multi-line answer. */
+static bool pull_one(SSL *ssl, const char *command)
+{
+	static char octets[65536];
+	struct end end = { 0 };
+	int n = SSL_write(ssl, command, (int)strlen(command));
+
+	while (n > 0 && (n = SSL_read(ssl, octets, sizeof(octets))) > 0)
+		if (count_ends(&end, octets, n) > 0)
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	char command[600], line[512];
 	unsigned messages = 0;
-	double begin;
+	double begin = now_ms();
 	SSL *ssl;
 
 	if (argc != 5)
@@ -118,8 +131,10 @@ int main(int argc, char **argv)
 	snprintf(command, sizeof(command), "PASS %s\r\n", argv[3]);
 	if (!ask(ssl, command, line) || !ask(ssl, "STAT\r\n", line) || sscanf(line, "+OK %u", &messages) != 1)
 		return 1;
-	begin = now_ms();
-	if (!pull(ssl, argv[4], messages))
+	if (strcmp(argv[4], "LOGIN") != 0)
+		begin = now_ms();
+	if (strcmp(argv[4], "LOGIN") == 0 ? !pull_one(ssl, "UIDL\r\n") || !pull_one(ssl, "LIST\r\n")
+					  : !pull(ssl, argv[4], messages))
 		return 1;
 	printf("%.0f\n", now_ms() - begin);
 	ask(ssl, "QUIT\r\n", line);

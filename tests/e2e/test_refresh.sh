@@ -34,6 +34,7 @@ output=$("$POP3FS" --refresh "$MNT" 2>&1); status=$?
 same '--refresh without a server: status' 1 $status
 holds '--refresh without a server' "$output" 'Connection refused'
 server_start --tls --fault 'UIDL drop 9'
+check 'the server is found again' wait_until '! "$POP3FS" --status "$MNT" | grep -q "^offline"'
 sleep 0.2
 same 'a listing that breaks off changes nothing' 2 "$(ls "$MNT" | wc -l)"
 server_stop
