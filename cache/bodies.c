@@ -80,7 +80,7 @@ static void learn_envelope(struct message *message, int fd)
 	pthread_mutex_lock(&message->mailbox->lock);
 	message->envelope = envelope;
 	message->header = INDEX_HEADER_KNOWN;
-	envelope_times(envelope, message->mailbox->started, &message->mtime, &message->ctime);
+	message_set_times(message);
 	pthread_mutex_unlock(&message->mailbox->lock);
 	if (message_is_transient(message))
 		return;

@@ -180,6 +180,9 @@ static void *keeper_main(void *arg)
 			write_batch(mailbox, records, count);
 			pthread_mutex_lock(&mailbox->lock);
 		}
+		free(keeper->dirty); /* after a first listing it is long */
+		keeper->dirty = NULL;
+		keeper->room = 0;
 	}
 	pthread_mutex_unlock(&mailbox->lock);
 	free(records);

@@ -49,11 +49,20 @@ void message_recall(struct message *message, const struct index_row *row)
 	message->synced = row->stamp != 0;
 	message->header = row->header;
 	message->header_digest = row->digest;
-	message->mtime = row->mtime;
-	message->ctime = row->ctime;
+	message->mtime = (uint32_t)row->mtime;
+	message->ctime = (uint32_t)row->ctime;
 	message->used = (uint32_t)row->used;
 	message->name = row->name ? strdup(row->name) : NULL;
 	message->doomed = row->pending;
+}
+
+void message_set_times(struct message *message)
+{
+	int64_t mtime, ctime;
+
+	envelope_times(message->envelope, message->mailbox->started, &mtime, &ctime);
+	message->mtime = (uint32_t)mtime; /* it is neither before 1971 nor far ahead */
+	message->ctime = (uint32_t)ctime;
 }
 
 /* The body of a deleted message goes with it, unless a new message has come to its key. */

@@ -43,7 +43,7 @@ struct message {
 	struct link_job *fetch; /* while the body is BODY_FETCHING */
 	uint64_t octets;
 	int64_t stamp;             /* of the body, store_open() */
-	int64_t mtime, ctime;      /* set with the envelope */
+	uint32_t mtime, ctime;     /* set with the envelope; seconds since the epoch, like `used` */
 	struct envelope *envelope; /* until it is in the index */
 	uint64_t header_digest;    /* of what TOP brought; 0: not known */
 	char *name;                /* set before it is shown; NULL: none yet */
@@ -106,6 +106,9 @@ struct message *message_new(struct mailbox *mailbox, const char *key, uint64_t l
 
 /* Takes what the index knows over, for a message that nobody knows yet. */
 void message_recall(struct message *message, const struct index_row *row);
+
+/* Its times, from its envelope. */
+void message_set_times(struct message *message);
 
 /* Puts a message into the table, which takes the reference; false: out of memory. */
 bool mailbox_put_in_locked(struct mailbox *mailbox, struct message *message);

@@ -299,7 +299,7 @@ static void header_item(struct link_job *job, size_t i, enum pop3_err err)
 	message->envelope = envelope;
 	message->header = envelope ? INDEX_HEADER_KNOWN : INDEX_HEADER_REFUSED;
 	message->header_digest = err ? 0 : refresh->digest.value;
-	envelope_times(envelope, mailbox->started, &message->mtime, &message->ctime);
+	message_set_times(message);
 	mailbox->headers_done++;
 	pthread_mutex_unlock(&mailbox->lock);
 	if (message_is_transient(message)) {
