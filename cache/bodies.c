@@ -129,6 +129,8 @@ static void end_fetch(struct message *message, bool present, int64_t stamp)
 	}
 	if (present)
 		keeper_mark_locked(message);
+	if (present && stamp && message->state == MESSAGE_REMOVED && !message->drop)
+		mailbox->gone_octets += message->octets; /* it went while it was fetched */
 	pthread_mutex_unlock(&mailbox->lock);
 }
 

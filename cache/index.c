@@ -77,7 +77,7 @@ static const char *const sql[STATEMENTS] = {
 	[SWEEP_PENDING] = "DELETE FROM pending WHERE NOT EXISTS "
 			  "(SELECT 1 FROM message WHERE message.key = pending.key AND gone IS NULL)",
 	[BODIES] = "SELECT key FROM message WHERE stamp <> 0",
-	[OLDEST_GONE] = "SELECT id, key, octets * (stamp <> 0) FROM message WHERE gone < ?1 ORDER BY gone LIMIT 1",
+	[OLDEST_GONE] = "SELECT id, key FROM message WHERE gone < ?1 ORDER BY gone LIMIT 1",
 	[FORGET] = "DELETE FROM message WHERE id = ?1",
 	[SET_META] = "UPDATE meta SET value = ?2 WHERE name = ?1",
 	[COUNT_MOUNTS] = "UPDATE meta SET value = max(0, value + ?1) WHERE name = 'mounts'",
@@ -447,7 +447,7 @@ int index_is_pending(struct index *index, const char *key)
 	return err ? err : pending;
 }
 
-int index_take_gone(struct index *index, int64_t before, char *key_r, size_t key_size, uint64_t *octets_r)
+int index_take_gone(struct index *index, int64_t before, char *key_r, size_t key_size)
 {
 	sqlite3_stmt *statement;
 	int64_t id = 0;
@@ -459,7 +459,6 @@ int index_take_gone(struct index *index, int64_t before, char *key_r, size_t key
 	if (step(index, statement)) {
 		id = sqlite3_column_int64(statement, 0);
 		snprintf(key_r, key_size, "%s", column_string(statement, 1));
-		*octets_r = (uint64_t)sqlite3_column_int64(statement, 2);
 	}
 	sqlite3_reset(statement);
 	if (id)

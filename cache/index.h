@@ -108,5 +108,5 @@ int index_unpend(struct index *index, const char *key);
 /* 1, 0 or -errno. */
 int index_is_pending(struct index *index, const char *key);
 
-/* Forgets the message that has been gone longest, if that is `before`: 1, its key and its body's size; 0; -errno. */
-int index_take_gone(struct index *index, int64_t before, char *key_r, size_t key_size, uint64_t *octets_r);
+/* Forgets the message that has been gone longest, if that is `before`: 1 and its key; 0: there is none; -errno. */
+int index_take_gone(struct index *index, int64_t before, char *key_r, size_t key_size);

@@ -85,9 +85,8 @@ static void tidy(struct mailbox *mailbox)
 static void forget_gone(struct mailbox *mailbox)
 {
 	char key[LISTING_MAX_KEY + 1];
-	uint64_t octets;
 
-	while (index_take_gone(mailbox->index, time(NULL) - GONE_S, key, sizeof(key), &octets) == 1)
+	while (index_take_gone(mailbox->index, time(NULL) - GONE_S, key, sizeof(key)) == 1)
 		store_remove(mailbox->store, key);
 }
 

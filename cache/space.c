@@ -40,17 +40,15 @@ static struct message *evict_locked(struct mailbox *mailbox, const struct messag
 	return message_ref(message);
 }
 
-/* Removes the body that has been gone longest. */
+/* Removes the body that has been gone longest. What counts is the file: the index may not know yet that it is gone. */
 static void remove_gone(struct mailbox *mailbox)
 {
 	char key[LISTING_MAX_KEY + 1];
-	uint64_t octets = 0;
-	bool taken = index_take_gone(mailbox->index, INT64_MAX, key, sizeof(key), &octets) == 1;
+	bool taken = index_take_gone(mailbox->index, INT64_MAX, key, sizeof(key)) == 1;
+	uint64_t octets = taken ? store_remove(mailbox->store, key) : UINT64_MAX;
 
-	if (taken)
-		store_remove(mailbox->store, key);
 	pthread_mutex_lock(&mailbox->lock);
-	mailbox->gone_octets -= taken && octets < mailbox->gone_octets ? octets : mailbox->gone_octets;
+	mailbox->gone_octets -= octets < mailbox->gone_octets ? octets : mailbox->gone_octets;
 	pthread_mutex_unlock(&mailbox->lock);
 }
 

@@ -411,19 +411,26 @@ int store_open(struct store *store, const char *key, uint64_t octets, int64_t st
 	return -ENOENT;
 }
 
-void store_remove(struct store *store, const char *key)
+uint64_t store_remove(struct store *store, const char *key)
 {
 	char name[NAME_SIZE];
 	struct held *held;
+	uint64_t octets = 0;
+	struct stat st;
 
 	pthread_mutex_lock(&store->lock);
 	held = store->held ? find_locked(store, key) : NULL;
-	if (held)
+	if (held) {
+		octets = held->octets;
 		release_locked(store, held);
+	}
 	pthread_mutex_unlock(&store->lock);
+	if (store->dir < 0)
+		return octets;
 	body_name(key, name);
-	if (store->dir >= 0)
-		unlinkat(store->dir, name, 0);
+	if (fstatat(store->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && unlinkat(store->dir, name, 0) == 0)
+		octets += (uint64_t)st.st_size;
+	return octets;
 }
 
 static int sync_one(struct store *store, const char *key)

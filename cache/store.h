@@ -47,8 +47,8 @@ void store_abandon(struct store_writer *writer);
 __attribute__((warn_unused_result))
 int store_open(struct store *store, const char *key, uint64_t octets, int64_t stamp);
 
-/* Removes a body, if there is one; open descriptors go on. */
-void store_remove(struct store *store, const char *key);
+/* Removes a body, if there is one, and returns its octets; open descriptors go on. */
+uint64_t store_remove(struct store *store, const char *key);
 
 /* Waits until bodies are on the disk, as far as they are there. 0 or -errno. */
 __attribute__((warn_unused_result))
