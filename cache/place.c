@@ -71,8 +71,12 @@ static void append(char *name, size_t size, const char *text, size_t max)
 {
 	size_t len = strlen(name);
 
-	for (; *text && max > 0 && len + 1 < size; text++, max--)
-		name[len++] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.@+_-", *text) ? *text : '_';
+	for (; *text && max > 0 && len + 1 < size; text++, max--) {
+		name[len] = *text;
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.@+_-", *text))
+			name[len] = '_';
+		len++;
+	}
 	name[len] = '\0';
 }
 

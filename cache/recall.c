@@ -12,7 +12,7 @@
 #include "cache/mailbox_private.h"
 
 /* Seconds for which the body of a message that has gone is kept, unless the space is wanted. */
-#define GONE_S (30 * 86400)
+#define GONE_S (INT64_C(30) * 86400)
 /* An index that does not open on a full disk gets so much room from the bodies. */
 #define SHED_OCTETS (UINT64_C(1) << 20)
 

@@ -340,31 +340,33 @@ static int place_file(struct store_writer *writer, const char *temporary, const 
 	return renameat(dir, temporary, dir, name) == 0 ? 0 : -errno;
 }
 
-int store_finish(struct store_writer *writer, const char *key, int64_t *stamp_r, int *fd_r)
+static int finish_file(struct store_writer *writer, const char *key, int64_t *stamp_r, int *fd_r)
 {
 	char temporary[NAME_SIZE], name[NAME_SIZE];
 	struct stat st;
+	int err;
+
+	temporary_name(writer->store, writer->number, temporary);
+	body_name(key, name);
+	err = place_file(writer, temporary, name);
+	if (err)
+		return err;
+	if (fstat(writer->fd, &st) != 0)
+		return -errno;
+	*stamp_r = stamp_of(&st);
+	*fd_r = writer->fd;
+	writer->fd = -1;
+	return 0;
+}
+
+int store_finish(struct store_writer *writer, const char *key, int64_t *stamp_r, int *fd_r)
+{
 	int err = flush(writer);
 
 	*stamp_r = 0;
-	if (!err && writer->in_memory) {
-		err = hold(writer, key, fd_r);
-	} else if (!err) {
-		temporary_name(writer->store, writer->number, temporary);
-		body_name(key, name);
-		err = place_file(writer, temporary, name);
-		if (!err && fstat(writer->fd, &st) != 0)
-			err = -errno;
-	}
-	if (err) {
-		store_abandon(writer);
-	} else if (!writer->in_memory) {
-		*stamp_r = stamp_of(&st);
-		*fd_r = writer->fd;
-		writer->fd = -1;
-	}
-	free(writer->buffer);
-	writer->buffer = NULL;
+	if (!err)
+		err = writer->in_memory ? hold(writer, key, fd_r) : finish_file(writer, key, stamp_r, fd_r);
+	store_abandon(writer); /* what is left of it */
 	return err;
 }
 

@@ -88,12 +88,12 @@ static void tell_added(struct notify *notify, struct message *message, bool alou
 	char name[NAME_SIZE];
 	uint64_t dir;
 
-	if (tree_find(tree, message_ino(message), &dir, name)) { /* its deletion was taken back by another mount */
-		tree_move(tree, message_ino(message), TREE_ROOT);
-		invalidate(notify, name);
-	} else if (!tree_add(tree, message, TREE_HIDDEN, name)) {
+	/* It has a name where another mount has taken its deletion back. */
+	bool known = tree_find(tree, message_ino(message), &dir, name);
+
+	if (!known && !tree_add(tree, message, TREE_HIDDEN, name)) {
 		log_error("a message is not shown: out of memory");
-	} else if (!aloud || !announce(notify, message_ino(message), name, true)) {
+	} else if (known || !aloud || !announce(notify, message_ino(message), name, true)) {
 		tree_move(tree, message_ino(message), TREE_ROOT);
 		invalidate(notify, name);
 	}

@@ -44,7 +44,8 @@ static struct directory *directory(struct tree *tree, uint64_t dir)
 
 static void unref_locked(struct tree *tree, struct node *node)
 {
-	if (--node->refs > 0)
+	node->refs--;
+	if (node->refs > 0)
 		return;
 	HASH_DELETE(by_ino, tree->inodes, node); /* NOLINT(clang-analyzer-core.NullDereference): it is in the table */
 	message_unref(node->message);

@@ -32,7 +32,7 @@ static bool is_to_fail(int fd)
 	return strncmp(path, below, strlen(below)) == 0;
 }
 
-#define NEXT(name) ((__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name))
+#define NEXT(name) ((__typeof__(&(name)))(uintptr_t)dlsym(RTLD_NEXT, #name))
 
 ssize_t write(int fd, const void *buf, size_t len)
 {

@@ -348,3 +348,11 @@ enum pop3_err peer_commit(struct peer *peer, struct commit_item *items, size_t c
 
 	return run(peer, &job);
 }
+
+bool file_holds(int fd, const char *text)
+{
+	char buf[256];
+	ssize_t n = pread(fd, buf, sizeof(buf), 0);
+
+	return n == (ssize_t)strlen(text) && memcmp(buf, text, (size_t)n) == 0;
+}

@@ -71,6 +71,9 @@ enum pop3_err peer_headers(struct peer *peer, const char *key); /* likewise */
 void peer_all(struct peer *peer, enum link_kind kind);
 enum pop3_err peer_commit(struct peer *peer, struct commit_item *items, size_t count);
 
+/* The file holds just this (less than 256 octets). */
+bool file_holds(int fd, const char *text);
+
 /* A list of faults, as an argument. */
 #define FAULTS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
