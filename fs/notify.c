@@ -87,7 +87,6 @@ static void tell_added(struct notify *notify, struct message *message, bool alou
 	struct tree *tree = notify->config.tree;
 	char name[NAME_SIZE];
 	uint64_t dir;
-
 	/* It has a name where another mount has taken its deletion back. */
 	bool known = tree_find(tree, message_ino(message), &dir, name);
 
