@@ -70,10 +70,17 @@ static bool fetch_matches(struct link_job *job, size_t i)
 static void learn_envelope(struct message *message, int fd)
 {
 	struct index *index = message->mailbox->index;
-	char *header = message->header == INDEX_HEADER_KNOWN ? NULL : malloc(POP3_MAX_HEADER);
-	ssize_t n = header ? pread(fd, header, POP3_MAX_HEADER, 0) : -1;
-	struct envelope *envelope = n >= 0 ? envelope_parse(header, (size_t)n) : NULL;
+	struct envelope *envelope;
+	char *header;
+	bool known;
+	ssize_t n;
 
+	pthread_mutex_lock(&message->mailbox->lock);
+	known = message->header == INDEX_HEADER_KNOWN;
+	pthread_mutex_unlock(&message->mailbox->lock);
+	header = known ? NULL : malloc(POP3_MAX_HEADER);
+	n = header ? pread(fd, header, POP3_MAX_HEADER, 0) : -1;
+	envelope = n >= 0 ? envelope_parse(header, (size_t)n) : NULL;
 	free(header);
 	if (!envelope)
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Directories. A listing is taken when reading begins, or begins again, and read from there, so entries that come or
- * go meanwhile neither skip nor repeat others. fsync of a directory is the commit.
+ * Directories: a listing is taken at opendir and read from there, so entries that come or go meanwhile
+ * neither skip nor repeat others. fsync of a directory is the commit.
  *
  * The kernel is not asked to keep what it has read (cache_readdir): a READDIRPLUS also renews the attributes, whose
  * atime is void after each READ; without it the second grep -r sends a GETATTR for each file and takes four times as
@@ -21,34 +21,18 @@
 /* "." and ".." stand before the messages. */
 #define DOTS 2
 
-/* Of an open directory. */
-struct handle {
-	struct tree_listing *listing; /* NULL: nothing was read yet */
-};
-
-static struct handle *handle_of(const struct fuse_file_info *fi)
+/* Answers an opendir with the listing as it is now. */
+static void reply_opendir(struct fs *fs, fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	return (struct handle *)(uintptr_t)fi->fh;
-}
+	struct tree_listing *listing = tree_list(fs->tree, ino);
 
-static void free_handle(struct handle *handle)
-{
-	if (handle->listing)
-		tree_list_free(handle->listing);
-	free(handle);
-}
-
-static void reply_opendir(fuse_req_t req, struct fuse_file_info *fi)
-{
-	struct handle *handle = calloc(1, sizeof(*handle));
-
-	if (!handle) {
+	if (!listing) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	fi->fh = (uint64_t)(uintptr_t)handle;
+	fi->fh = (uint64_t)(uintptr_t)listing;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		free_handle(handle);
+		tree_list_free(listing);
 }
 
 /* An old listing is renewed; one that is being renewed is waited for. */
@@ -73,7 +57,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		status = wait_begin(fs->waits, req, &(struct wait){ .kind = WAIT_OPENDIR, .fi = *fi },
 				    REFRESH_WAIT_MS, start_opendir, fs);
 	if (status == 0)
-		reply_opendir(req, fi);
+		reply_opendir(fs, req, ino, fi);
 	else if (status != -EINPROGRESS)
 		fuse_reply_err(req, -status);
 }
@@ -81,8 +65,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 /* The known listing has to do, while the new one is still on its way. */
 void fs_expired(void *ctx, struct wait *wait)
 {
-	(void)ctx;
-	reply_opendir(wait->req, &wait->fi);
+	reply_opendir(ctx, wait->req, wait->id, &wait->fi);
 	free(wait);
 }
 
@@ -109,15 +92,26 @@ void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fu
 		fuse_reply_err(req, -status);
 }
 
-/* prefetch=all: what is not there yet, newest first. */
+/* prefetch=all: what is not there yet, newest first, as much as the cache can hold. */
 static void fetch_all(struct fs *fs)
 {
 	struct tree_listing *listing = tree_list(fs->tree, TREE_ROOT);
+	struct message_facts facts;
+	struct mailbox_status status;
+	uint64_t octets = 0;
 
 	if (!listing)
 		return;
-	for (size_t i = listing->count; i > 0; i--)
-		mailbox_fetch_ahead(fs->mailbox, node_message(listing->nodes[i - 1]));
+	mailbox_status(fs->mailbox, &status);
+	for (size_t i = listing->count; i > 0; i--) {
+		struct message *message = node_message(listing->nodes[i - 1]);
+
+		mailbox_facts(fs->mailbox, message, &facts);
+		octets += facts.octets;
+		if (octets > status.cache_size)
+			break;
+		mailbox_fetch_ahead(fs->mailbox, message);
+	}
 	tree_list_free(listing);
 }
 
@@ -131,7 +125,7 @@ void fs_refreshed(void *ctx, int err)
 	taken = wait_take(fs->waits, WAIT_OPENDIR, WAIT_ANY_ID);
 	while ((wait = taken)) {
 		DL_DELETE(taken, wait);
-		reply_opendir(wait->req, &wait->fi);
+		reply_opendir(fs, wait->req, wait->id, &wait->fi);
 		free(wait);
 	}
 	taken = wait_take(fs->waits, WAIT_REFRESH, WAIT_ANY_ID);
@@ -148,7 +142,7 @@ void fs_refreshed(void *ctx, int err)
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	free_handle(handle_of(fi));
+	tree_list_free((struct tree_listing *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 
@@ -192,25 +186,12 @@ static size_t add_node(fuse_req_t req, struct fs *fs, uint64_t dir, char *buf, s
 	return n;
 }
 
-/* The listing to read from; at the beginning, as it is now. The kernel reads an open directory once at a time. */
-static struct tree_listing *listing_from(struct fs *fs, fuse_ino_t ino, struct handle *handle, off_t off)
-{
-	if (off == 0 || !handle->listing) {
-		struct tree_listing *now = tree_list(fs->tree, ino);
-
-		if (handle->listing)
-			tree_list_free(handle->listing);
-		handle->listing = now;
-	}
-	return handle->listing;
-}
-
 static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi,
 			   bool plus)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	struct tree_listing *listing = listing_from(fs, ino, handle_of(fi), off);
-	char *buf = listing ? malloc(size) : NULL;
+	struct tree_listing *listing = (struct tree_listing *)(uintptr_t)fi->fh;
+	char *buf = malloc(size);
 	size_t used, first, last, n;
 
 	if (!buf) {
