@@ -6,7 +6,8 @@
  * No call but mailbox_load(), mailbox_settle() and mailbox_stop() waits for the network; what takes its time ends
  * in a hook. mailbox_delete() and mailbox_restore() wait for the disk.
  *
- * Any thread may call. Hooks run on the link's thread, with no lock held, and must not wait.
+ * Any thread may call. Hooks run on the link's thread, listed() also in mailbox_load() and note() on any, with no lock
+ * held; they must not wait.
  */
 #pragma once
 #include "cache/envelope.h"

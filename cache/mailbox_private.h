@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What mailbox.c, bodies.c and deletions.c share. `lock` guards all that is marked so; no call out under it. */
+/* What the files of the mailbox share. `lock` guards all that is marked so; no call out under it. */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>

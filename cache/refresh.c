@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,6 +104,25 @@ static void take_out_gone_locked(struct mailbox *mailbox, struct message *messag
 	message_unref(message); /* the table's; the refresh has its own */
 }
 
+/* What was to be deleted and is gone already is not kept; the log tells, since no commit will. */
+static void drop_pending(struct refresh *refresh)
+{
+	struct mailbox *mailbox = refresh->mailbox;
+	size_t dropped = 0;
+	char text[100];
+
+	pthread_mutex_lock(&mailbox->lock);
+	for (size_t i = 0; i < refresh->n_gone; i++) {
+		refresh->gone[i]->drop = refresh->gone[i]->state == MESSAGE_PENDING;
+		dropped += refresh->gone[i]->drop;
+	}
+	pthread_mutex_unlock(&mailbox->lock);
+	if (dropped > 0) {
+		snprintf(text, sizeof(text), "%zu of the messages to be deleted are gone from the server", dropped);
+		mailbox->hooks.note(mailbox->hooks.ctx, text);
+	}
+}
+
 /* Takes away what is gone, and shows what is new, unless that has to be fetched before. */
 static int publish(struct refresh *refresh)
 {
@@ -110,10 +130,7 @@ static int publish(struct refresh *refresh)
 	size_t shown = 0;
 	int err;
 
-	pthread_mutex_lock(&mailbox->lock);
-	for (size_t i = 0; i < refresh->n_gone; i++)
-		refresh->gone[i]->drop = refresh->gone[i]->state == MESSAGE_PENDING;
-	pthread_mutex_unlock(&mailbox->lock);
+	drop_pending(refresh);
 	err = record_listing(refresh);
 	if (err)
 		return err;

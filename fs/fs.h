@@ -6,8 +6,8 @@
  * THREADS. Requests come on the FUSE loop's threads and are answered from memory at once. An open that needs
  * a download and an fsync of the directory (a commit) are put on the waiting list (fs/wait.h) and answered
  * from the link's thread. What changes without the kernel's doing is told to it by the notifier's thread
- * (fs/notify.h); only the size of a message that is being opened is told by the link's. Locks, in this order: the waiting list, the tree, the mailbox. None is held while
- * the kernel is answered or told something.
+ * (fs/notify.h); only the size of a message that is being opened is told by the link's. Locks, in this order: the
+ * waiting list, read-ahead, the tree, the mailbox. None is held while the kernel is answered or told something.
  */
 #pragma once
 #define FUSE_USE_VERSION 312

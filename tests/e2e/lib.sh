@@ -150,6 +150,14 @@ unmount_it() {
 		wait_until "ended $daemon"
 }
 
+# crash: the daemon is killed; what is left of the mount goes.
+crash() {
+	daemon=$(daemon_of "$MNT")
+	kill -9 "$daemon"
+	wait_until "ended $daemon"
+	if [ "$(id -u)" = 0 ]; then umount -l "$MNT"; else fusermount3 -uz "$MNT"; fi
+}
+
 # expected_files MAILDIR: $WORK/expected/NAME for each mounted file, a link to the server's own file.
 expected_files() {
 	rm -rf "$WORK/expected"

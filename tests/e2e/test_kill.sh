@@ -63,12 +63,9 @@ live_and_die() {
 	PIDS="$PIDS $workers"
 	sleep "0.$((RANDOM % 4))$((RANDOM % 10))"
 	random_mail "new$1"
-	daemon=$(daemon_of "$MNT")
-	kill -9 "$daemon"
+	crash
 	kill -9 $workers
 	wait $workers 2> /dev/null
-	wait_until "ended $daemon"
-	if [ "$(id -u)" = 0 ]; then umount -l "$MNT"; else fusermount3 -uz "$MNT"; fi
 	rm -f "$WORK"/read?
 }
 

@@ -5,12 +5,6 @@
 make_certificate "$WORK"
 for n in $(seq -w 1 30); do mail "m$n" "s$n"; done
 file() { echo "$MNT/2026-11-20_0812_A_s$1.eml"; }
-crash() { # the daemon is killed
-	daemon=$(daemon_of "$MNT")
-	kill -9 "$daemon"
-	wait_until "ended $daemon"
-	if [ "$(id -u)" = 0 ]; then umount -l "$MNT"; else fusermount3 -uz "$MNT"; fi
-}
 server_files() { (cd "$WORK/mail/new" && ls) | tr '\n' ' '; }
 index_of() { find "$WORK/cache/pop3fs" -name index.sqlite; }
 query() { sqlite3 "$(index_of)" "$1"; }
