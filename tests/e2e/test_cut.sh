@@ -25,6 +25,7 @@ for at in $(seq 1 "$STEP" $total); do
 	fi
 	case $("$POP3FS" --status "$MNT") in *'2 logins'*) runs=$((runs + 1)) ;; esac
 	unmount_it || break
+	forget
 done
 echo "$total kB, cut in $runs"
 same 'no read was lost' 0 $lost

@@ -4,7 +4,7 @@
 . tests/e2e/lib.sh
 
 make_certificate "$WORK"
-tests/e2e/make-mail "${COUNT:-1000}" "$WORK/mail/new" 1024 92000
+tests/e2e/make-mail "${COUNT:-300}" "$WORK/mail/new" 1024 "${MAX:-92000}"
 largest=$(stat -c %s "$WORK"/mail/new/* | sort -n | tail -1)
 total=$(stat -c %s "$WORK"/mail/new/* | awk '{ t += $1 } END { print t }')
 bound=$((total / 4))
@@ -45,7 +45,7 @@ check 'unmount' unmount_it
 
 # A smaller bound than before.
 check 'mount' mount_it cache_size=$((bound / 4))
-cat "${200}" > /dev/null
+cat "${100}" > /dev/null
 check "a smaller bound is kept to: $(bodies)" test "$(bodies)" -le $((bound / 4 + largest))
 
 # What others delete is kept for a while, unless the space is wanted.
