@@ -162,6 +162,8 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (message)
 		mailbox_close(fs->mailbox, message, (int)fi->fh);
+	else
+		close((int)fi->fh);
 	message_unref(message);
 	fuse_reply_err(req, 0);
 }

@@ -11,6 +11,12 @@
 #define PARALLEL 4
 /* After a pause of more seconds than this, who opens a file is not one of them. */
 #define PAUSE_S 1
+/*
+ * Messages that the second file in order brings, and by what each further one multiplies them. Each step costs a
+ * round trip: to begin with 1 and to double takes 150 ms more at 50 ms until the line is full.
+ */
+#define FIRST 4
+#define GROWTH 4
 /* The most messages, and estimated octets, ahead of the reader. */
 #define WINDOW_MAX 128
 #define OCTETS_MAX (UINT64_C(8) << 20)
@@ -49,9 +55,9 @@ void readahead_free(struct readahead *readahead)
 	free(readahead);
 }
 
-static void grow_locked(struct readahead *readahead)
+static void grow_locked(struct readahead *readahead, size_t first)
 {
-	readahead->window = readahead->window ? 4 * readahead->window : 1;
+	readahead->window = readahead->window ? GROWTH * readahead->window : first;
 	if (readahead->window > WINDOW_MAX)
 		readahead->window = WINDOW_MAX;
 }
@@ -80,9 +86,9 @@ static void follow_locked(struct readahead *readahead, size_t place, size_t read
 	if (readahead->parallel) {
 		readahead->last = readahead->reached = place;
 		readahead->octets = 0;
-		grow_locked(readahead);
+		grow_locked(readahead, 1);
 	} else if (readahead->begun && place > readahead->last && off <= near) {
-		grow_locked(readahead);
+		grow_locked(readahead, FIRST);
 	} else if (!readahead->begun || place > readahead->last || off >= near) {
 		begin_locked(readahead, place);
 	} /* else: a straggler of parallel readers, or the same file again */

@@ -13,8 +13,8 @@ cat "${39}" > /dev/null
 sleep 0.3
 same 'files that are opened alone bring nothing else' 3 "$(asked RETR)"
 cat "$1" "$2" > /dev/null
-check 'two in order bring a third' wait_until 'fetched 6'
-holds 'status tells' "$("$POP3FS" --status "$MNT")" '1 (1 not opened since)'
+check 'two in order bring the four that follow; one of them is there' wait_until 'fetched 8'
+holds 'status tells' "$("$POP3FS" --status "$MNT")" '3 (3 not opened since)'
 cat "$WORK"/mail/new/* | sort > "$WORK/sorted"
 for n in 0 1 2 3; do cat "$MNT"/*s[0-9]$n.eml "$MNT"/*s[0-9]$((n + 4)).eml > "$WORK/part$n" & PARTS="${PARTS:-} $!"; done
 wait $PARTS
