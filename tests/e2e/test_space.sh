@@ -32,6 +32,7 @@ set -- "$MNT"/*
 exec 5< "$1"
 "$POP3FS" --commit "$MNT" > /dev/null
 cat "$MNT"/* > /dev/null
+check 'what is read ahead has come' wait_until 'n=$(asked RETR); sleep 0.3; [ "$n" = "$(asked RETR)" ]'
 fetched=$(asked RETR)
 check 'an open file' cmp "$1" "$WORK/expected/${1##*/}"
 same 'was not taken from the cache' "$fetched" "$(asked RETR)"
