@@ -23,7 +23,7 @@ clean_up() {
 	trap - EXIT INT TERM
 	for mount in $(awk -v w="$WORK/" 'index($2, w) == 1 { print $2 }' /proc/mounts); do
 		daemon=$(getfattr --absolute-names --only-values -n user.pop3.pid "$mount" 2>/dev/null)
-		if [ "$(id -u)" = 0 ]; then umount -l "$mount"; else fusermount3 -uz "$mount"; fi
+		if [ "$(id -u)" = 0 ]; then umount -l "$mount"; else fusermount3 -uz "$mount" || $SUDO umount -l "$mount"; fi
 		[ -n "$daemon" ] && kill -9 "$daemon" 2>/dev/null
 	done
 	for pid in $PIDS; do { kill -9 "$pid" && wait "$pid"; } 2>/dev/null; done
