@@ -16,8 +16,6 @@
 
 #include "cache/mailbox_private.h"
 
-/* A full disk gets so much room from the cache before a write is tried again. */
-#define SHED_OCTETS (UINT64_C(1) << 20)
 
 struct commit {
 	struct link_job job;

@@ -17,8 +17,6 @@
 #define BATCH_MS 5000
 /* Rows of one transaction: nobody waits for the index for longer than that takes. */
 #define ROWS_MAX 1000
-/* A full disk gets so much room from the cache before a write is tried again. */
-#define SHED_OCTETS (UINT64_C(1) << 20)
 
 /* What is to be recorded of a message, as it was when its batch began. */
 struct record {

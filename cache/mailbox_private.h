@@ -151,6 +151,9 @@ void keeper_mark_locked(struct message *message);
 
 /* space.c: */
 
+/* A full disk gets so much room from the bodies before the index is written once more. */
+#define SHED_OCTETS (UINT64_C(1) << 20)
+
 /* The message was opened: its body is the last to go. */
 void space_touch_locked(struct message *message);
 /* Removes bodies until the bound holds with `octets` less than is there; not that of `keep`, none that is open. */

@@ -13,8 +13,6 @@
 
 /* Seconds for which the body of a message that has gone is kept, unless the space is wanted. */
 #define GONE_S (INT64_C(30) * 86400)
-/* An index that does not open on a full disk gets so much room from the bodies. */
-#define SHED_OCTETS (UINT64_C(1) << 20)
 
 struct recall {
 	struct mailbox *mailbox;

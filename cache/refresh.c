@@ -17,8 +17,6 @@
 
 /* Headers that are put into the index at once. */
 #define CHUNK 1000
-/* A full disk gets so much room from the cache before a write is tried again. */
-#define SHED_OCTETS (UINT64_C(1) << 20)
 /* After so many new messages, what they took for a moment goes back to the system. */
 #define TRIM_MIN 10000
 /* Inode numbers of messages that the index does not know. */
@@ -132,6 +130,10 @@ static int publish(struct refresh *refresh)
 
 	drop_pending(refresh);
 	err = record_listing(refresh);
+	if (err == -ENOSPC) {
+		space_make(mailbox, SHED_OCTETS, NULL);
+		err = record_listing(refresh);
+	}
 	if (err)
 		return err;
 	pthread_mutex_lock(&mailbox->lock);

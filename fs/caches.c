@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cache/index.h"
 #include "cache/place.h"
+#include "fs/attribute.h"
 
 struct walk {
 	const struct options *options;
@@ -37,7 +37,7 @@ static bool print_one(void *ctx, const char *path)
 	struct walk *walk = ctx;
 	struct index_summary summary;
 	char when[32] = "never";
-	struct tm tm;
+	int n;
 
 	walk->count++;
 	if (peek(path, &summary) != 0) {
@@ -45,8 +45,9 @@ static bool print_one(void *ctx, const char *path)
 		walk->failed = true;
 		return true;
 	}
-	if (summary.listed && gmtime_r(&(time_t){ (time_t)summary.listed }, &tm))
-		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	n = attribute_time(when, sizeof(when) - 1, summary.listed);
+	if (n >= 0)
+		when[n] = '\0';
 	printf("%s\n  %-14s %s\n  %-14s %zu\n  %-14s %zu (%llu octets)\n  %-14s %zu\n  %-14s %s\n", summary.account,
 	       "directory", path, "messages", summary.messages, "fetched", summary.bodies,
 	       (unsigned long long)summary.octets, "to be deleted", summary.pending, "listed", when);

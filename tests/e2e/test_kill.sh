@@ -117,6 +117,7 @@ rounds() {
 	same "$1: every message is whole" 0 $bad
 	"$POP3FS" --unmount "$MNT" > /dev/null || fail "$1: unmount"
 	check "$1: no reader got a wrong byte" test ! -e "$WORK/wrong"
+	check "$1: there were deletions" grep -q '^rm ' "$WORK/asked"
 	judge "$1"
 	server_stop
 }
@@ -131,6 +132,8 @@ if $SUDO mount -t tmpfs -o "size=3m,mode=700,uid=$(id -u),gid=$(id -g)" tmpfs "$
 	rounds 'full disk'
 	$SUDO umount "$WORK/cache"
 	FULL=
+else
+	echo 'skipped: full disk: no tmpfs can be mounted here'
 fi
 
 # The sanitizers' runtime wants to be the first library.
@@ -139,5 +142,7 @@ if ! grep -qa __asan_init "$POP3FS" && ! grep -qa __tsan_init "$POP3FS"; then
 	TRIES=8
 	export LD_PRELOAD=$BUILD/failwrite.so FAIL_BELOW=$WORK/cache FAIL_ONE_IN=40
 	rounds 'bad disk'
+else
+	echo 'skipped: bad disk: under a sanitizer nothing can be preloaded'
 fi
 finish

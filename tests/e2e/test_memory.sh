@@ -160,6 +160,38 @@ holds 'unmount deletes' "$("$POP3FS" --unmount "$MNT")" '1 deleted'
 check 'it is gone' test ! -e "$WORK/mail/new/m08"
 check 'the other is not' test -e "$WORK/mail/new/m09"
 
+# A wrong password is no missing server; one that says nothing is waited for, but not for long.
+echo wrong > "$WORK/wrong"
+chmod 600 "$WORK/wrong"
+output=$("$POP3FS" -o "password_file=$WORK/wrong,tls_ca=$WORK/cert.pem" "pop3s://u@localhost:$PORT" "$MNT" 2>&1)
+same 'with a wrong password it does not mount' 1 $?
+check 'nor is it mounted' sh -c "! grep -q ' $MNT ' /proc/mounts"
+server_stop
+server_start --tls --fault 'GREETING stall'
+begin=$(milliseconds)
+output=$(mount_it 2>&1)
+took=$(($(milliseconds) - begin))
+holds 'mounts beside a silent server' "$output" 'showing the mailbox as it was at'
+check "after 5 s ($took ms)" test $took -ge 4900 -a $took -lt 8000
+check 'cached mail reads' cmp "$(file 10)" "$WORK/mail/new/m10"
+check 'unmount' unmount_it
+server_stop
+server_start --tls
+
+# What has been gone for more than 30 days is forgotten.
+check 'mount' mount_it
+cat "$(file 11)" "$(file 12)" > /dev/null
+rm "$WORK/mail/new/m11" "$WORK/mail/new/m12"
+"$POP3FS" --refresh "$MNT" > /dev/null
+check 'unmount' "$POP3FS" --unmount "$MNT"
+same 'two have gone' 2 "$(query "SELECT count(*) FROM message WHERE gone AND key IN ('m11', 'm12')")"
+query "UPDATE message SET gone = gone - 31 * 86400 WHERE key = 'm11'"
+bodies=$(ls "$WORK"/cache/pop3fs/*/bodies | wc -l)
+check 'mount' mount_it
+same 'one is forgotten' m12 "$(query "SELECT key FROM message WHERE key IN ('m11', 'm12')")"
+same 'and its body' $((bodies - 1)) "$(ls "$WORK"/cache/pop3fs/*/bodies | wc -l)"
+check 'unmount' unmount_it
+
 # The server goes and comes while mounted.
 check 'mount' mount_it
 cat "$(file 10)" > /dev/null

@@ -138,7 +138,7 @@ Test(store, in_memory_leaves_nothing_behind)
 	store_free(store);
 }
 
-/* What happens in the middle of a message is seen in tests/e2e/test_disk.sh. */
+/* What happens in the middle of a message is seen in tests/e2e/test_kill.sh. */
 Test(store, a_full_disk_turns_it_to_memory)
 {
 	struct store_writer writer;
