@@ -289,14 +289,14 @@ static int remove_directory(const char *path, const char *last)
 	return err;
 }
 
-int place_clear(const char *path)
+int place_clear(const char *path, bool (*allowed)(void *ctx, const char *path), void *ctx)
 {
 	int lock = open_lock(path, lock_name), err;
 	char bodies[4096];
 
 	if (lock < 0)
 		return lock;
-	err = flock(lock, LOCK_EX | LOCK_NB) != 0 ? -EBUSY : 0;
+	err = flock(lock, LOCK_EX | LOCK_NB) != 0 ? -EBUSY : allowed(ctx, path) ? 0 : -ECANCELED;
 	snprintf(bodies, sizeof(bodies), "%s/bodies", path);
 	if (!err)
 		err = remove_directory(bodies, "");

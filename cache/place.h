@@ -47,5 +47,8 @@ char *place_index_in(const char *path);
 /* The directory that an account has, made or not. To be freed; NULL: out of memory. */
 char *place_path(const char *cache_dir, const struct account *account);
 
-/* Removes a directory and all that is in it. -EBUSY: a mount has it. */
-int place_clear(const char *path);
+/*
+ * Removes a directory and all that is in it. -EBUSY: a mount has it; none can take it while allowed() is asked.
+ * -ECANCELED: it says no.
+ */
+int place_clear(const char *path, bool (*allowed)(void *ctx, const char *path), void *ctx);

@@ -66,21 +66,35 @@ int caches_info(const struct options *options)
 	return walk.failed ? 1 : 0;
 }
 
+/* Nothing is lost with it, or it is wanted all the same; else it says why not. */
+static bool may_clear(void *ctx, const char *path)
+{
+	const struct walk *walk = ctx;
+	struct index_summary summary;
+
+	if (walk->options->force)
+		return true;
+	if (peek(path, &summary) != 0) {
+		complain(path, "its index cannot be read; --force removes it all the same");
+		return false;
+	}
+	if (summary.pending > 0)
+		fprintf(stderr, "pop3fs: %s: %zu messages are still to be deleted; mount and unmount it, or use --force\n",
+			summary.account, summary.pending);
+	return summary.pending == 0;
+}
+
 static bool clear_one(void *ctx, const char *path)
 {
 	struct walk *walk = ctx;
 	struct index_summary summary = { 0 };
 	int err;
 
-	if (peek(path, &summary) != 0 && !walk->options->force) {
-		complain(path, "its index cannot be read; --force removes it all the same");
-		walk->failed = true;
-	} else if (summary.pending > 0 && !walk->options->force) {
-		fprintf(stderr, "pop3fs: %s: %zu messages are still to be deleted; mount and unmount it, or use --force\n",
-			summary.account, summary.pending);
-		walk->failed = true;
-	} else if ((err = place_clear(path)) != 0) {
-		complain(path, err == -EBUSY ? "it is mounted" : strerror(-err));
+	(void)peek(path, &summary); /* for its name */
+	err = place_clear(path, may_clear, walk);
+	if (err) {
+		if (err != -ECANCELED)
+			complain(path, err == -EBUSY ? "it is mounted" : strerror(-err));
 		walk->failed = true;
 	} else {
 		printf("forgotten: %s\n", summary.account[0] ? summary.account : path);

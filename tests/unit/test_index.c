@@ -368,10 +368,17 @@ Test(index, in_memory)
 
 static const struct account account = { .host = "h", .port = 995, .user = "u/../x", .lf = true };
 
+static bool answer(void *ctx, const char *path)
+{
+	(void)path;
+	return *(bool *)ctx;
+}
+
 Test(place, is_named_after_the_account_and_locked)
 {
 	char dir[] = "/tmp/pop3fs-place-XXXXXX", command[64];
 	struct place *place, *second;
+	bool yes = true, no = false;
 	struct pop3_why why;
 	char *path;
 	int commit;
@@ -385,7 +392,7 @@ Test(place, is_named_after_the_account_and_locked)
 	place_share(place);
 	cr_assert_eq(place_open(dir, &account, &second, &why), 0);
 	cr_assert_not(place_is_alone(second));
-	cr_assert_eq(place_clear(path), -EBUSY);
+	cr_assert_eq(place_clear(path, answer, &yes), -EBUSY);
 	commit = place_lock_commit(second, false);
 	cr_assert_geq(commit, 0);
 	cr_assert_eq(place_lock_commit(place, true), -EBUSY, "nothing is taken back while somebody commits");
@@ -398,7 +405,9 @@ Test(place, is_named_after_the_account_and_locked)
 	cr_assert_eq(place_open(dir, &account, &place, &why), 0);
 	cr_assert(place_is_alone(place), "the others have ended");
 	place_close(place);
-	cr_assert_eq(place_clear(path), 0);
+	cr_assert_eq(place_clear(path, answer, &no), -ECANCELED);
+	cr_assert_eq(access(path, F_OK), 0);
+	cr_assert_eq(place_clear(path, answer, &yes), 0);
 	cr_assert_eq(access(path, F_OK), -1);
 	free(path);
 	snprintf(command, sizeof(command), "rmdir %s", dir);

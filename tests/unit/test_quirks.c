@@ -389,3 +389,27 @@ Test(top, t2_what_follows_the_header_is_thrown_away)
 	cr_assert_octets(peer->received, "Subject: x\n\n");
 	peer_free(peer);
 }
+
+/* L2: keys of another kind than those that are remembered would make all messages look new, and all deletions done. */
+Test(quirks, l2_the_kind_of_keys_stays_from_mount_to_mount)
+{
+	static const struct { enum link_keys keys; const char *no, *why; } rows[] = {
+		{ LINK_KEYS_DIGESTS, NULL, "tells unique-ids now" },
+		{ LINK_KEYS_UIDS, "UIDL", "no longer tells unique-ids" },
+		{ LINK_KEYS_UIDS, NULL, NULL },
+		{ LINK_KEYS_DIGESTS, "UIDL", NULL },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct peer *peer = peer_new();
+
+		peer_message(peer, "a", SHOWN);
+		peer->config.keys = rows[i].keys;
+		peer->server_config.no = rows[i].no;
+		peer->server_config.capa = rows[i].no ? "TOP\nSASL PLAIN\n" : NULL;
+		peer_start(peer, NULL);
+		cr_assert_eq(peer_list(peer), rows[i].why ? POP3_E_PROTOCOL : POP3_OK, "%zu: %s", i, peer->why.text);
+		cr_assert(!rows[i].why || strstr(peer->why.text, rows[i].why), "%s", peer->why.text);
+		peer_free(peer);
+	}
+}
