@@ -298,7 +298,7 @@ static void start_offline(struct mailbox *mailbox, const struct pop3_why *why)
 
 	if (gmtime_r(&listed, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M UTC", &tm);
-	snprintf(text, sizeof(text), "%s; showing the mailbox as it was at %s", why->text, when);
+	snprintf(text, sizeof(text), "%s; showing the mailbox as it was at %s, looking again from time to time", why->text, when);
 	mailbox->hooks.note(mailbox->hooks.ctx, text);
 }
 

@@ -216,7 +216,7 @@ static void go_down(struct link *link, enum pop3_err err, const struct pop3_why 
 	if (first)
 		link->status.down_since = time(NULL);
 	pthread_mutex_unlock(&link->lock);
-	if (first)
+	if (first && link->had_session) /* else it is for the caller to say what becomes of a first login */
 		link_note(link, "offline", why, "looking again from time to time");
 }
 
@@ -276,6 +276,7 @@ static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why
 		if (err)
 			return err;
 		go_up(link);
+		link->had_session = true;
 		link->login_ms = now_ms(link);
 		set_connected(link, true);
 	}

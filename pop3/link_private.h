@@ -33,6 +33,7 @@ struct link {
 	struct flight *flights; /* what is on the line, in its order */
 	struct flight *again;   /* what was, when the session broke: it goes first in the next one */
 	int64_t login_ms;       /* when it began */
+	bool had_session;       /* there was one */
 	int64_t used_ms;        /* when the session was last used */
 	bool renew;             /* the session is to be left before the next job goes on */
 	bool no_top;            /* the server does not know TOP */

@@ -130,10 +130,13 @@ check 'mount' mount_it
 same 'one is not fetched' 1 "$("$POP3FS" --status --json "$MNT" | awk '/"messages"/ { m = $2 + 0 } /"cached"/ { c = $2 + 0 } END { print m - c }')"
 check 'unmount' unmount_it
 server_stop
+same 'a first mount that fails says just why' 'pop3fs: pop3s://other@localhost:'"$PORT"': localhost: Connection refused' \
+	"$(mount_it '' "pop3s://other@localhost:$PORT" 2>&1)"
 begin=$(milliseconds)
 output=$(mount_it 2>&1)
 took=$(($(milliseconds) - begin))
 holds 'mounts without the server' "$output" 'showing the mailbox as it was at'
+same 'in one line' 1 "$(echo "$output" | wc -l)"
 echo "took $took ms"
 check 'status says since when' sh -c "'$POP3FS' --status '$MNT' | grep -q '^offline since  20'"
 check 'cached mail reads' cmp "$(file 08)" "$WORK/mail/new/m08"
