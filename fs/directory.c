@@ -198,6 +198,8 @@ static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
+	if (fs->readahead && ino == TREE_ROOT && (size_t)off == listing->count + DOTS)
+		readahead_listed(fs->readahead, fuse_req_ctx(req)->pid);
 	used = add_dots(req, buf, size, off, plus);
 	first = last = off > DOTS ? (size_t)off - DOTS : 0;
 	while (last < listing->count) {

@@ -50,10 +50,11 @@ static int start_body(void *ctx, uint64_t *id_r)
 static int need_body(struct fs *fs, fuse_req_t req, struct message *message, const struct wait *what)
 {
 	struct body_request body = { fs, message };
+	pid_t reader = fuse_req_ctx(req)->pid; /* the request may be answered before wait_begin() is back */
 	int fd = wait_begin(fs->waits, req, what, 0, start_body, &body);
 
 	if (fs->readahead && what->off == 0 && (fd >= 0 || fd == -EINPROGRESS))
-		readahead_opened(fs->readahead, message, wait_readers(fs->waits));
+		readahead_opened(fs->readahead, message, reader, wait_readers(fs->waits));
 	return fd;
 }
 

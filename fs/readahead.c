@@ -12,8 +12,9 @@
 /* After a pause of more seconds than this, who opens a file is not one of them. */
 #define PAUSE_S 1
 /*
- * Messages that the second file in order brings, and by what each further one multiplies them. Each step costs a
- * round trip: to begin with 1 and to double takes 150 ms more at 50 ms until the line is full.
+ * Messages that the second file in order brings (the first, when its reader comes from listing the directory), and by
+ * what each further one multiplies them. Each step costs a round trip: to begin with 1 and to double takes 150 ms more
+ * at 50 ms until the line is full.
  */
 #define FIRST 4
 #define GROWTH 4
@@ -33,6 +34,7 @@ struct readahead {
 	uint64_t octets; /* that are thought to lie between `last` and `reached` */
 	bool parallel; /* and behind it: readers come from anywhere */
 	time_t opened; /* the newest open */
+	pid_t walker;  /* who listed the directory last and has opened nothing since; 0: nobody */
 };
 
 struct readahead *readahead_new(struct tree *tree, struct mailbox *mailbox)
@@ -72,8 +74,9 @@ static void begin_locked(struct readahead *readahead, size_t place)
 }
 
 /* How far to be ahead after an open at `place`: the window grows while the order holds, else it begins anew. */
-static void follow_locked(struct readahead *readahead, size_t place, size_t readers)
+static void follow_locked(struct readahead *readahead, size_t place, pid_t reader, size_t readers)
 {
+	bool walk = readahead->walker && reader == readahead->walker && place == 0;
 	size_t near = readahead->window > 0 ? NEAR : 1; /* it takes a neighbour to see an order */
 	size_t off = place > readahead->last ? place - readahead->last : readahead->last - place;
 	time_t pause = time(NULL) - readahead->opened;
@@ -87,11 +90,16 @@ static void follow_locked(struct readahead *readahead, size_t place, size_t read
 		readahead->last = readahead->reached = place;
 		readahead->octets = 0;
 		grow_locked(readahead, 1);
+	} else if (walk) {
+		begin_locked(readahead, place);
+		grow_locked(readahead, FIRST);
 	} else if (readahead->begun && place > readahead->last && off <= near) {
 		grow_locked(readahead, FIRST);
 	} else if (!readahead->begun || place > readahead->last || off >= near) {
 		begin_locked(readahead, place);
 	} /* else: a straggler of parallel readers, or the same file again */
+	if (reader == readahead->walker)
+		readahead->walker = 0;
 }
 
 static uint64_t octets_of(struct readahead *readahead, const struct tree_listing *listing, size_t place)
@@ -142,7 +150,14 @@ static void fetch_around_locked(struct readahead *readahead, const struct tree_l
 	}
 }
 
-void readahead_opened(struct readahead *readahead, struct message *message, size_t readers)
+void readahead_listed(struct readahead *readahead, pid_t reader)
+{
+	pthread_mutex_lock(&readahead->lock);
+	readahead->walker = reader;
+	pthread_mutex_unlock(&readahead->lock);
+}
+
+void readahead_opened(struct readahead *readahead, struct message *message, pid_t reader, size_t readers)
 {
 	struct tree_listing *listing = tree_list_recent(readahead->tree, TREE_ROOT);
 	size_t place;
@@ -151,7 +166,7 @@ void readahead_opened(struct readahead *readahead, struct message *message, size
 		return;
 	if (tree_list_find(listing, message, &place)) {
 		pthread_mutex_lock(&readahead->lock);
-		follow_locked(readahead, place, readers);
+		follow_locked(readahead, place, reader, readers);
 		if (readahead->parallel) {
 			fetch_around_locked(readahead, listing);
 		} else {

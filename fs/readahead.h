@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading ahead (DESIGN 8): when files are opened in directory order, the following ones are fetched before
- * they are opened: 1, 2, 4, ... of them; when several readers wait at once, which may take them in any order,
- * those on both sides. One file that is opened alone brings nothing but itself. Any thread.
+ * they are opened: 4, 16, ... of them, from the second file in order on, or from the first one when who opens it has
+ * just listed the directory; when several readers wait at once, which may take them in any order, those on both
+ * sides. One file that is opened alone brings nothing but itself. Any thread.
  */
 #pragma once
+#include <sys/types.h>
+
 #include "fs/tree.h"
 
 struct readahead;
@@ -13,5 +16,8 @@ struct readahead;
 struct readahead *readahead_new(struct tree *tree, struct mailbox *mailbox);
 void readahead_free(struct readahead *readahead);
 
-/* A file was opened, and so many readers wait for theirs. */
-void readahead_opened(struct readahead *readahead, struct message *message, size_t readers);
+/* The root was listed to its end by this thread (of any process). */
+void readahead_listed(struct readahead *readahead, pid_t reader);
+
+/* A file was opened by this thread, and so many readers wait for theirs. */
+void readahead_opened(struct readahead *readahead, struct message *message, pid_t reader, size_t readers);

@@ -52,6 +52,23 @@ check 'bytes over a broken line' cmp "$WORK/got" "$WORK/sorted"
 check 'unmount' unmount_it
 forget
 
+# Who has listed the directory and opens its first file goes through all of it; one that was named does not.
+: > "$WORK/server.log"
+check 'mount' mount_it
+(for f in "$MNT"/*; do read -r _ < "$f"; break; done)
+check 'listing and opening the first brings the four that follow' wait_until 'fetched 5'
+check 'unmount' unmount_it
+forget
+: > "$WORK/server.log"
+check 'mount' mount_it
+first=$(ls "$MNT" | head -n 1)
+cat "$MNT/$first" > /dev/null
+(for f in "$MNT"/*; do :; done; read -r _ < "${20}")
+sleep 0.3
+same 'the first file alone, or another after a listing, brings itself' 2 "$(asked RETR)"
+check 'unmount' unmount_it
+forget
+
 # Readers in parallel, and then somebody who opens one file.
 server_stop
 server_start --tls --fault 'RETR#1 delay 500'
