@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The limit to measure against: one TLS connection, all messages asked for in one pipeline, what comes counted
- * and thrown away. Usage: raw PORT USER PASSWORD TOP|RETR; prints the milliseconds after the login.
+ * and thrown away. Usage: raw PORT USER PASSWORD VERB; prints the milliseconds that it took: RETR or TOP of all,
+ * after the login; LOGIN with UIDL and LIST; one NOOP, the mean of several.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -99,6 +100,18 @@ static bool pull(SSL *ssl, const char *verb, unsigned messages)
 	return true;
 }
 
+#define NOOPS 10
+
+static bool ask_noops(SSL *ssl)
+{
+	char line[512];
+
+	for (int i = 0; i < NOOPS; i++)
+		if (!ask(ssl, "NOOP\r\n", line))
+			return false;
+	return true;
+}
+
 /* One multi-line answer. */
 static bool pull_one(SSL *ssl, const char *command)
 {
@@ -112,31 +125,54 @@ static bool pull_one(SSL *ssl, const char *command)
 	return false;
 }
 
-int main(int argc, char **argv)
+/* The number of messages after the login; 0: it failed. */
+static unsigned log_in(SSL *ssl, const char *user, const char *password)
 {
 	char command[600], line[512];
 	unsigned messages = 0;
-	double begin = now_ms();
+
+	if (!ask(ssl, NULL, line))
+		return 0;
+	snprintf(command, sizeof(command), "USER %s\r\n", user);
+	if (!ask(ssl, command, line))
+		return 0;
+	snprintf(command, sizeof(command), "PASS %s\r\n", password);
+	if (!ask(ssl, command, line) || !ask(ssl, "STAT\r\n", line) || sscanf(line, "+OK %u", &messages) != 1)
+		return 0;
+	return messages;
+}
+
+int main(int argc, char **argv)
+{
+	double begin = now_ms(), took;
+	const char *verb = argc == 5 ? argv[4] : "";
+	unsigned messages;
+	char line[512];
 	SSL *ssl;
+	bool done;
 
 	if (argc != 5)
 		return 2;
 	signal(SIGPIPE, SIG_IGN);
 	ssl = connect_to(atoi(argv[1]));
-	if (!ssl || !ask(ssl, NULL, line))
+	messages = ssl ? log_in(ssl, argv[2], argv[3]) : 0;
+	if (messages == 0)
 		return 1;
-	snprintf(command, sizeof(command), "USER %s\r\n", argv[2]);
-	if (!ask(ssl, command, line))
-		return 1;
-	snprintf(command, sizeof(command), "PASS %s\r\n", argv[3]);
-	if (!ask(ssl, command, line) || !ask(ssl, "STAT\r\n", line) || sscanf(line, "+OK %u", &messages) != 1)
-		return 1;
-	if (strcmp(argv[4], "LOGIN") != 0)
+	if (strcmp(verb, "LOGIN") != 0)
 		begin = now_ms();
-	if (strcmp(argv[4], "LOGIN") == 0 ? !pull_one(ssl, "UIDL\r\n") || !pull_one(ssl, "LIST\r\n")
-					  : !pull(ssl, argv[4], messages))
+	if (strcmp(verb, "LOGIN") == 0)
+		done = pull_one(ssl, "UIDL\r\n") && pull_one(ssl, "LIST\r\n");
+	else if (strcmp(verb, "NOOP") == 0)
+		done = ask_noops(ssl);
+	else
+		done = pull(ssl, verb, messages);
+	took = now_ms() - begin;
+	if (!done)
 		return 1;
-	printf("%.0f\n", now_ms() - begin);
+	if (strcmp(verb, "NOOP") == 0)
+		printf("%.1f\n", took / NOOPS);
+	else
+		printf("%.0f\n", took);
 	ask(ssl, "QUIT\r\n", line);
 	return 0;
 }
