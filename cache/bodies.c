@@ -199,38 +199,90 @@ static int begin_fetch_locked(struct message *message, bool ahead, struct refres
 	return -EINPROGRESS;
 }
 
-int mailbox_open(struct mailbox *mailbox, struct message *message)
+/* Somebody wants the body now: 0 where it is present, -EINPROGRESS, or -errno. */
+static int want_body_locked(struct message *message)
 {
-	int fd = -EINPROGRESS;
+	struct mailbox *mailbox = message->mailbox;
 
-	pthread_mutex_lock(&mailbox->lock);
-	if (message->body == BODY_PRESENT) {
-		fd = store_open(mailbox->store, message->key, message->octets, message->stamp);
-		if (fd == -ENOENT) /* somebody has tidied or changed the cache: it is fetched again */
-			mailbox_set_body_locked(message, BODY_ABSENT);
-	}
-	if (message->body == BODY_FETCHING)
-		link_promote(mailbox->link, message->fetch);
-	if (message->body == BODY_ABSENT)
-		fd = begin_fetch_locked(message, false, NULL);
 	if (message->unused) {
 		message->unused = false;
 		mailbox->unused--;
 	}
-	if (fd >= 0) {
-		message->opens++;
-		space_touch_locked(message);
+	if (message->body == BODY_ABSENT)
+		return begin_fetch_locked(message, false, NULL);
+	if (message->body == BODY_FETCHING) {
+		link_promote(mailbox->link, message->fetch);
+		return -EINPROGRESS;
 	}
+	space_touch_locked(message);
+	return 0;
+}
+
+/* Opens a body that is present; where somebody has tidied or changed the cache it is absent from now on. */
+static int open_body_locked(struct message *message)
+{
+	int fd = -ENOENT;
+
+	if (message->body == BODY_PRESENT)
+		fd = store_open(message->mailbox->store, message->key, message->octets, message->stamp);
+	if (message->body == BODY_PRESENT && fd == -ENOENT)
+		mailbox_set_body_locked(message, BODY_ABSENT);
+	return fd;
+}
+
+int mailbox_open(struct mailbox *mailbox, struct message *message)
+{
+	int fd, err;
+
+	pthread_mutex_lock(&mailbox->lock);
+	fd = open_body_locked(message);
+	err = want_body_locked(message);
+	pthread_mutex_unlock(&mailbox->lock);
+	return err ? err : fd;
+}
+
+int mailbox_hold(struct mailbox *mailbox, struct message *message)
+{
+	int err;
+
+	pthread_mutex_lock(&mailbox->lock);
+	err = want_body_locked(message);
+	message->holds += err == 0;
+	pthread_mutex_unlock(&mailbox->lock);
+	return err;
+}
+
+void body_pin_locked(struct message *message)
+{
+	int fd = message->holds > 0 && message->fd < 0 ? open_body_locked(message) : -1;
+
+	if (fd >= 0)
+		message->fd = fd;
+}
+
+int mailbox_held(struct mailbox *mailbox, struct message *message)
+{
+	int fd;
+
+	pthread_mutex_lock(&mailbox->lock);
+	fd = message->fd >= 0 ? message->fd : open_body_locked(message);
+	message->fd = fd >= 0 ? fd : -1;
 	pthread_mutex_unlock(&mailbox->lock);
 	return fd;
 }
 
-void mailbox_close(struct mailbox *mailbox, struct message *message, int fd)
+void mailbox_release(struct mailbox *mailbox, struct message *message)
 {
-	close(fd);
+	int fd = -1;
+
 	pthread_mutex_lock(&mailbox->lock);
-	message->opens--;
+	if (--message->holds == 0) {
+		fd = message->fd;
+		message->fd = -1;
+	}
 	pthread_mutex_unlock(&mailbox->lock);
+	if (fd >= 0)
+		close(fd);
 }
 
 void mailbox_fetch_ahead(struct mailbox *mailbox, struct message *message)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #include "cache/mailbox_private.h"
@@ -35,6 +36,7 @@ struct message *message_new(struct mailbox *mailbox, const char *key, uint64_t l
 	message->refs = 1;
 	message->listed = listed;
 	message->octets = listed > 0 ? listed : 1;
+	message->fd = -1;
 	return message;
 }
 
@@ -82,6 +84,8 @@ static void free_message(struct message *message)
 {
 	if (message->state == MESSAGE_REMOVED && message->body == BODY_PRESENT && (message->drop || message->stamp == 0))
 		drop_body(message);
+	if (message->fd >= 0)
+		close(message->fd);
 	free(message->envelope);
 	free(message->name);
 	free(message);
@@ -209,6 +213,7 @@ bool mailbox_put_in_locked(struct mailbox *mailbox, struct message *message)
 
 void mailbox_take_out_locked(struct mailbox *mailbox, struct message *message)
 {
+	body_pin_locked(message);
 	HASH_DEL(mailbox->table, message);
 	if (message->body == BODY_PRESENT)
 		DL_DELETE(mailbox->bodies, message);

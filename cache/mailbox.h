@@ -95,10 +95,21 @@ void mailbox_facts(struct mailbox *mailbox, struct message *message, struct mess
 /* To be freed with free(); NULL: not known (no TOP). */
 struct envelope *mailbox_envelope(struct mailbox *mailbox, struct message *message);
 
-/* The body: a descriptor, for mailbox_close(); -EINPROGRESS: being fetched, fetched() will follow; or -errno. */
+/* The body: a descriptor, to be closed; -EINPROGRESS: being fetched, fetched() will follow; or -errno. */
 __attribute__((warn_unused_result))
 int mailbox_open(struct mailbox *mailbox, struct message *message);
-void mailbox_close(struct mailbox *mailbox, struct message *message, int fd);
+
+/* For one who will read later: 0, and the body stays where it is until mailbox_release(); else as mailbox_open(). */
+__attribute__((warn_unused_result))
+int mailbox_hold(struct mailbox *mailbox, struct message *message);
+void mailbox_release(struct mailbox *mailbox, struct message *message);
+
+/*
+ * A body that is held: one descriptor for all who hold it, opened with the first read, so that it can be read to its
+ * end whatever comes; the last release closes it. -errno: it is not where it was, and mailbox_open() may bring it back.
+ */
+__attribute__((warn_unused_result))
+int mailbox_held(struct mailbox *mailbox, struct message *message);
 
 /*
  * true: every message that is shown has its exact size, and from now on a new one is fetched before it is

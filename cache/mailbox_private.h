@@ -27,7 +27,8 @@ struct message {
 	uint64_t ino; /* the row's id in the index */
 	uint64_t listed;
 	/* Under the mailbox's lock: */
-	unsigned opens;   /* descriptors that mailbox_open() gave out */
+	unsigned holds;   /* mailbox_hold() */
+	int fd;           /* of the body, while it is held and since it was read; -1: none */
 	uint32_t used;    /* when it was last opened, seconds since the epoch */
 	enum message_state state : 8;
 	enum body_state body : 8;
@@ -128,6 +129,9 @@ bool message_is_transient(const struct message *message);
 /* bodies.c: */
 
 struct refresh;
+
+/* The body may be removed from now on: where it is held it is opened, if it was not yet. */
+void body_pin_locked(struct message *message);
 
 /* Fetches what is new before it is shown; refresh_fetched() follows. 0 or -ENOMEM. */
 int mailbox_fetch_fresh(struct message *message, struct refresh *refresh);

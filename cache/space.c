@@ -30,7 +30,7 @@ static struct message *evict_locked(struct mailbox *mailbox, const struct messag
 
 	DL_FOREACH(mailbox->bodies, message)
 		// cppcheck-suppress nullPointerRedundantCheck
-		if (message != keep && message->opens == 0)
+		if (message != keep && message->holds == 0)
 			break;
 	if (!message)
 		return NULL;

@@ -169,16 +169,15 @@ static size_t add_node(fuse_req_t req, struct fs *fs, uint64_t dir, char *buf, s
 		       off_t next, bool plus)
 {
 	struct fuse_entry_param entry = { 0 };
-	fuse_ino_t ino = message_ino(node_message(node));
 	size_t n;
 
 	if (!plus) {
-		entry.attr.st_ino = ino;
+		entry.attr.st_ino = message_ino(node_message(node));
 		entry.attr.st_mode = S_IFREG;
 		n = fuse_add_direntry(req, buf, size, node_name(node), &entry.attr, next);
 		return n > size ? 0 : n;
 	}
-	fs_entry(fs, dir, ino, &entry);
+	fs_entry(fs, dir, node_message(node), &entry);
 	n = fuse_add_direntry_plus(req, buf, size, node_name(node), &entry, next);
 	if (n > size)
 		return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Open, read, release. A file handle is the descriptor of the body in the cache, so a file that was deleted
- * while open can be read to its end. Once every size is exact, opens are refused with ENOSYS, and the kernel
- * opens without us (DESIGN 11); a handle is 0 then, which is no descriptor of ours.
+ * Open, read, release. An open file holds its body in the cache, and has it open from the first READ on, so a file
+ * that was deleted while open can be read to its end; where the kernel has the pages there is none. Once every size is
+ * exact, opens are refused with ENOSYS, and the kernel opens without us (DESIGN 11); then nothing is held.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,13 +14,16 @@
 
 #define PAGE 4096
 
-/* Answers an open; one whose caller has gone leaves the descriptor to us. */
-static void reply_open(struct fs *fs, fuse_req_t req, struct message *message, struct fuse_file_info *fi, int fd)
+/* What fi->fh is of a file whose body we hold. */
+#define HELD 1
+
+/* Answers an open of a body that is held; a caller who has gone leaves that to us. */
+static void reply_open(struct fs *fs, fuse_req_t req, struct message *message, struct fuse_file_info *fi)
 {
-	fi->fh = (uint64_t)fd;
+	fi->fh = HELD;
 	fi->keep_cache = 1;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		mailbox_close(fs->mailbox, message, fd);
+		mailbox_release(fs->mailbox, message);
 }
 
 static void reply_read(fuse_req_t req, int fd, size_t size, off_t off)
@@ -36,6 +39,7 @@ static void reply_read(fuse_req_t req, int fd, size_t size, off_t off)
 struct body_request {
 	struct fs *fs;
 	struct message *message;
+	bool open; /* an open holds the body, a read has it opened */
 };
 
 static int start_body(void *ctx, uint64_t *id_r)
@@ -43,19 +47,20 @@ static int start_body(void *ctx, uint64_t *id_r)
 	struct body_request *body = ctx;
 
 	*id_r = message_ino(body->message);
-	return mailbox_open(body->fs->mailbox, body->message);
+	return body->open ? mailbox_hold(body->fs->mailbox, body->message)
+			  : mailbox_open(body->fs->mailbox, body->message);
 }
 
-/* The body of a message: a descriptor, -EINPROGRESS (the request waits for it), or -errno. */
+/* The body of a message: held (0), or its descriptor for a read; -EINPROGRESS: the request waits for it; -errno. */
 static int need_body(struct fs *fs, fuse_req_t req, struct message *message, const struct wait *what)
 {
-	struct body_request body = { fs, message };
+	struct body_request body = { fs, message, what->size == 0 };
 	pid_t reader = fuse_req_ctx(req)->pid; /* the request may be answered before wait_begin() is back */
-	int fd = wait_begin(fs->waits, req, what, 0, start_body, &body);
+	int status = wait_begin(fs->waits, req, what, 0, start_body, &body);
 
-	if (fs->readahead && what->off == 0 && (fd >= 0 || fd == -EINPROGRESS))
+	if (fs->readahead && what->off == 0 && what->fi.fh != HELD && (status >= 0 || status == -EINPROGRESS))
 		readahead_opened(fs->readahead, message, reader, wait_readers(fs->waits));
-	return fd;
+	return status;
 }
 
 /* fs->readahead is not there with prefetch=off, and then new mail is not to be fetched unasked either. */
@@ -68,33 +73,44 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct message *message = tree_message(fs->tree, ino, false);
-	int fd;
+	int status;
 
 	if (!message)
-		fd = -ENOENT;
+		status = -ENOENT;
 	else if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
-		fd = -EROFS;
+		status = -EROFS;
 	else if (opens_are_free(fs))
-		fd = -ENOSYS; /* the kernel asks no more: reads come without a handle */
+		status = -ENOSYS; /* the kernel asks no more: reads come without a handle */
 	else
-		fd = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .fi = *fi });
-	if (fd >= 0)
-		reply_open(fs, req, message, fi, fd);
-	else if (fd != -EINPROGRESS)
-		fuse_reply_err(req, -fd);
+		status = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .fi = *fi });
+	if (status == 0)
+		reply_open(fs, req, message, fi);
+	else if (status != -EINPROGRESS)
+		fuse_reply_err(req, -status);
 	message_unref(message);
 }
 
-static void end_wait(struct fs *fs, struct message *message, struct wait *wait, int fd)
+/* What an open waited for is there, or not. */
+static void end_open(struct fs *fs, struct message *message, struct wait *wait, int err)
 {
+	if (!err)
+		err = mailbox_hold(fs->mailbox, message);
+	if (!err)
+		reply_open(fs, wait->req, message, &wait->fi);
+	else
+		fuse_reply_err(wait->req, err == -EINPROGRESS ? EIO : -err);
+}
+
+static void end_read(struct fs *fs, struct message *message, struct wait *wait, int err)
+{
+	int fd = err ? err : mailbox_open(fs->mailbox, message);
+
 	if (fd < 0) {
 		fuse_reply_err(wait->req, fd == -EINPROGRESS ? EIO : -fd);
-	} else if (wait->size == 0) {
-		reply_open(fs, wait->req, message, &wait->fi, fd);
-	} else {
-		reply_read(wait->req, fd, wait->size, wait->off);
-		mailbox_close(fs->mailbox, message, fd);
+		return;
 	}
+	reply_read(wait->req, fd, wait->size, wait->off);
+	close(fd);
 }
 
 void fs_fetched(void *ctx, struct message *message, int err)
@@ -104,7 +120,10 @@ void fs_fetched(void *ctx, struct message *message, int err)
 
 	while ((wait = taken)) {
 		DL_DELETE(taken, wait);
-		end_wait(fs, message, wait, err ? err : mailbox_open(fs->mailbox, message));
+		if (wait->size == 0)
+			end_open(fs, message, wait, err);
+		else
+			end_read(fs, message, wait, err);
 		free(wait);
 	}
 }
@@ -131,29 +150,39 @@ void fs_sized(void *ctx, struct message *message, uint64_t was, uint64_t now, in
 	fuse_lowlevel_notify_store(fs->session, ino, (off_t)offset, &page, 0);
 }
 
-/* Without a handle the body is found by the inode; one that was evicted is fetched again. */
-static void read_unopened(struct fs *fs, fuse_req_t req, fuse_ino_t ino, size_t size, off_t off)
+/* false: what is held is no longer where it was, and nothing is answered. */
+static bool read_held(struct fs *fs, fuse_req_t req, struct message *message, size_t size, off_t off)
 {
-	struct message *message = tree_message(fs->tree, ino, false);
-	int fd = -ENOENT;
+	int fd = mailbox_held(fs->mailbox, message);
 
-	if (message)
-		fd = need_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .size = size, .off = off });
-	if (fd >= 0) {
+	if (fd >= 0)
 		reply_read(req, fd, size, off);
-		mailbox_close(fs->mailbox, message, fd);
+	return fd >= 0;
+}
+
+/* Not held, or not any more: a body that was evicted is fetched again. */
+static void read_body(struct fs *fs, fuse_req_t req, struct message *message, const struct wait *what)
+{
+	int fd = need_body(fs, req, message, what);
+
+	if (fd >= 0) {
+		reply_read(req, fd, what->size, what->off);
+		close(fd);
 	} else if (fd != -EINPROGRESS) {
 		fuse_reply_err(req, -fd);
 	}
-	message_unref(message);
 }
 
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	if (fi->fh)
-		reply_read(req, (int)fi->fh, size, off);
-	else
-		read_unopened(fuse_req_userdata(req), req, ino, size, off);
+	struct fs *fs = fuse_req_userdata(req);
+	struct message *message = tree_message(fs->tree, ino, false);
+
+	if (!message)
+		fuse_reply_err(req, ENOENT);
+	else if (fi->fh != HELD || !read_held(fs, req, message, size, off))
+		read_body(fs, req, message, &(struct wait){ .kind = WAIT_BODY, .fi = *fi, .size = size, .off = off });
+	message_unref(message);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -161,10 +190,8 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fuse_req_userdata(req);
 	struct message *message = tree_message(fs->tree, ino, false); /* the kernel holds it until after this */
 
-	if (message)
-		mailbox_close(fs->mailbox, message, (int)fi->fh);
-	else
-		close((int)fi->fh);
+	if (message && fi->fh == HELD)
+		mailbox_release(fs->mailbox, message);
 	message_unref(message);
 	fuse_reply_err(req, 0);
 }

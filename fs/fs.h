@@ -70,4 +70,4 @@ void fs_fetched(void *ctx, struct message *message, int err);
 #define FS_NEGATIVE_TIMEOUT 60.0
 
 /* Fills what a LOOKUP or a READDIRPLUS entry says; .deleted's entries are looked up each time. */
-void fs_entry(struct fs *fs, uint64_t dir, fuse_ino_t ino, struct fuse_entry_param *entry_r);
+void fs_entry(struct fs *fs, uint64_t dir, struct message *message, struct fuse_entry_param *entry_r);

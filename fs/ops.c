@@ -30,11 +30,16 @@ static void message_attr(struct fs *fs, struct message *message, struct stat *at
 	attr_r->st_ctime = facts.ctime;
 }
 
+static struct stat blank_attr(const struct fs *fs, fuse_ino_t ino)
+{
+	return (struct stat){ .st_ino = ino, .st_uid = fs->uid, .st_gid = fs->gid };
+}
+
 bool fs_attr(struct fs *fs, fuse_ino_t ino, struct stat *attr_r)
 {
 	struct message *message = NULL;
 
-	*attr_r = (struct stat){ .st_ino = ino, .st_uid = fs->uid, .st_gid = fs->gid };
+	*attr_r = blank_attr(fs, ino);
 	if (ino == TREE_ROOT || ino == TREE_DELETED) {
 		directory_attr(fs, ino, attr_r);
 		return true;
@@ -46,12 +51,20 @@ bool fs_attr(struct fs *fs, fuse_ino_t ino, struct stat *attr_r)
 	return message != NULL;
 }
 
-void fs_entry(struct fs *fs, uint64_t dir, fuse_ino_t ino, struct fuse_entry_param *entry_r)
+static void directory_entry(struct fs *fs, fuse_ino_t ino, struct fuse_entry_param *entry_r)
 {
-	*entry_r = (struct fuse_entry_param){ .ino = ino,
+	*entry_r = (struct fuse_entry_param){ .ino = ino, .attr_timeout = FS_TIMEOUT, .entry_timeout = FS_TIMEOUT };
+	entry_r->attr = blank_attr(fs, ino);
+	directory_attr(fs, ino, &entry_r->attr);
+}
+
+void fs_entry(struct fs *fs, uint64_t dir, struct message *message, struct fuse_entry_param *entry_r)
+{
+	*entry_r = (struct fuse_entry_param){ .ino = message_ino(message),
 					      .attr_timeout = FS_TIMEOUT,
 					      .entry_timeout = dir == TREE_DELETED ? 0 : FS_TIMEOUT };
-	fs_attr(fs, ino, &entry_r->attr);
+	entry_r->attr = blank_attr(fs, entry_r->ino);
+	message_attr(fs, message, &entry_r->attr);
 }
 
 static void fs_init(void *userdata, struct fuse_conn_info *conn)
@@ -70,16 +83,18 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (strcmp(name, ".") == 0) { /* a file handle of before, by number */
 		message = tree_message(fs->tree, parent, true);
-		if (message || parent < MAILBOX_FIRST_INO)
-			fs_entry(fs, TREE_ROOT, parent, &entry);
+		if (message)
+			fs_entry(fs, TREE_ROOT, message, &entry);
+		else if (parent < MAILBOX_FIRST_INO)
+			directory_entry(fs, parent, &entry);
 	} else if (strcmp(name, "..") == 0) {
-		fs_entry(fs, TREE_ROOT, TREE_ROOT, &entry);
+		directory_entry(fs, TREE_ROOT, &entry);
 	} else if (parent == TREE_ROOT && strcmp(name, TREE_DELETED_NAME) == 0) {
-		fs_entry(fs, TREE_ROOT, TREE_DELETED, &entry);
+		directory_entry(fs, TREE_DELETED, &entry);
 	} else {
 		message = tree_lookup(fs->tree, parent, name, true);
 		if (message)
-			fs_entry(fs, parent, message_ino(message), &entry);
+			fs_entry(fs, parent, message, &entry);
 		else if (parent == TREE_DELETED)
 			entry.entry_timeout = 0;
 	}

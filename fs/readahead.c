@@ -164,8 +164,9 @@ void readahead_opened(struct readahead *readahead, struct message *message, pid_
 
 	if (!listing)
 		return;
+	pthread_mutex_lock(&readahead->lock);
+	place = readahead->last + 1;
 	if (tree_list_find(listing, message, &place)) {
-		pthread_mutex_lock(&readahead->lock);
 		follow_locked(readahead, place, reader, readers);
 		if (readahead->parallel) {
 			fetch_around_locked(readahead, listing);
@@ -173,7 +174,7 @@ void readahead_opened(struct readahead *readahead, struct message *message, pid_
 			pass_locked(readahead, listing, place);
 			fetch_next_locked(readahead, listing);
 		}
-		pthread_mutex_unlock(&readahead->lock);
 	}
+	pthread_mutex_unlock(&readahead->lock);
 	tree_list_free(listing);
 }

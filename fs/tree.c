@@ -381,10 +381,12 @@ void tree_list_free(struct tree_listing *listing)
 	pthread_mutex_unlock(&tree->lock);
 }
 
-bool tree_list_find(const struct tree_listing *listing, const struct message *message, size_t *place_r)
+bool tree_list_find(const struct tree_listing *listing, const struct message *message, size_t *place)
 {
 	struct node *node, *const *found = NULL;
 
+	if (*place < listing->count && node_message(listing->nodes[*place]) == message)
+		return true;
 	pthread_mutex_lock(&listing->tree->lock);
 	node = find_ino_locked(listing->tree, message_ino(message));
 	if (node && listing->count > 0)
@@ -392,7 +394,7 @@ bool tree_list_find(const struct tree_listing *listing, const struct message *me
 	pthread_mutex_unlock(&listing->tree->lock);
 	if (!found || node_message(*found) != message)
 		return false;
-	*place_r = (size_t)(found - listing->nodes);
+	*place = (size_t)(found - listing->nodes);
 	return true;
 }
 

@@ -59,8 +59,8 @@ struct tree_listing *tree_list(struct tree *tree, uint64_t dir);
 /* One that may be a few changes behind, at no cost. */
 struct tree_listing *tree_list_recent(struct tree *tree, uint64_t dir);
 void tree_list_free(struct tree_listing *listing);
-/* The place of a message in a listing; false: it is not in it. */
-bool tree_list_find(const struct tree_listing *listing, const struct message *message, size_t *place_r);
+/* The place of a message in a listing, looked for first at *place; false: it is not in it. */
+bool tree_list_find(const struct tree_listing *listing, const struct message *message, size_t *place);
 const char *node_name(const struct node *node);
 struct message *node_message(const struct node *node); /* without a reference: the node has one */
 void tree_count(struct tree *tree, struct node *node); /* a lookup count, for READDIRPLUS */

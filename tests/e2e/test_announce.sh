@@ -6,9 +6,11 @@ command -v inotifywait > /dev/null || skip 'inotify-tools are not installed'
 for n in 1 2 3; do mail "m$n" "s$n"; done
 server_start --tls
 file() { echo "$MNT/2026-11-20_0812_A_$1.eml"; }
-# held FILE: how many descriptors the daemon holds for somebody who has it open; none, when opens are free.
+# held FILE: how many descriptors the daemon holds for somebody who reads it; none, when opens are free.
 held() {
+	dd if="$1" iflag=nocache count=0 status=none # out of the page cache, so that the daemon is asked
 	exec 6< "$1"
+	read -r -n 1 -u 6 _
 	$SUDO ls -l "/proc/$(daemon_of "$MNT")/fd" | grep -cE '/[0-9a-f]{64}'
 	exec 6<&-
 }

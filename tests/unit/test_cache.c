@@ -212,18 +212,66 @@ Test(mailbox, lists_fetches_and_remembers)
 	box_free(box);
 }
 
+static void sh(struct peer *peer, const char *command)
+{
+	char line[300];
+
+	snprintf(line, sizeof(line), "cd %s && %s", peer->dir, command);
+	cr_assert_eq(system(line), 0);
+}
+
+#define TIDY "find cache/*/bodies -type f -delete"
+
 Test(mailbox, fetches_again_what_somebody_took_out_of_the_cache)
 {
 	struct box *box = box_loaded(NULL);
-	char command[128];
 	int fd = open_body(box, box->messages[0]);
 
 	close(fd);
-	snprintf(command, sizeof(command), "find %s/cache/*/bodies -type f -delete", box->peer->dir);
-	cr_assert_eq(system(command), 0);
+	sh(box->peer, TIDY);
 	fd = open_body(box, box->messages[0]);
 	cr_assert_geq(fd, 0);
 	close(fd);
+	cr_assert_eq(server_count(box->peer->server, "RETR"), 2);
+	box_free(box);
+}
+
+/* Another client deletes a message. */
+static void vanish(struct box *box, const char *command)
+{
+	size_t removed = box->removed;
+
+	sh(box->peer, command);
+	cr_assert_eq(mailbox_refresh(box->mailbox, true), 0);
+	wait_for(box, &box->refreshed);
+	cr_assert_eq(box->removed, removed + 1);
+}
+
+Test(mailbox, what_is_held_can_be_read_whatever_goes)
+{
+	struct box *box = box_loaded(NULL);
+	struct message *message = box->messages[2];
+	char text[300];
+	int fd = open_body(box, message);
+
+	close(fd);
+	cr_assert_eq(mailbox_hold(box->mailbox, message), 0);
+	cr_assert_eq(mailbox_hold(box->mailbox, message), 0);
+	vanish(box, "rm new/m2");
+	sh(box->peer, TIDY);
+	mailbox_release(box->mailbox, message);
+	fd = mailbox_held(box->mailbox, message);
+	snprintf(text, sizeof(text), BODY, "m2", "m2");
+	cr_assert(fd >= 0 && file_holds(fd, text));
+	mailbox_release(box->mailbox, message);
+
+	message = box->messages[3];
+	close(open_body(box, message));
+	cr_assert_eq(mailbox_hold(box->mailbox, message), 0);
+	sh(box->peer, TIDY);
+	vanish(box, "rm new/m3");
+	cr_assert_lt(mailbox_held(box->mailbox, message), 0, "it was gone before anybody could know");
+	mailbox_release(box->mailbox, message);
 	cr_assert_eq(server_count(box->peer->server, "RETR"), 2);
 	box_free(box);
 }
@@ -443,15 +491,14 @@ Test(mailbox, what_is_new_is_fetched_before_it_is_shown)
 Test(mailbox, reads_on_when_the_cache_is_removed_under_it)
 {
 	struct box *box = box_loaded(NULL);
-	char command[128], text[300];
+	char text[300];
 	int fd;
 
-	snprintf(command, sizeof(command), "rm -rf %s/cache", box->peer->dir);
-	cr_assert_eq(system(command), 0);
+	sh(box->peer, "rm -rf cache");
 	fd = open_body(box, box->messages[0]);
 	snprintf(text, sizeof(text), BODY, "same", "m0");
 	cr_assert(file_holds(fd, text));
-	mailbox_close(box->mailbox, box->messages[0], fd);
+	close(fd);
 	box_free(box);
 }
 
