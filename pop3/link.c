@@ -65,7 +65,17 @@ static int system_wait(void *ctx, pthread_cond_t *wake, pthread_mutex_t *lock, i
 	return pthread_cond_timedwait(wake, lock, &until);
 }
 
-static const struct link_clock system_clock = { system_now_ms, system_wait, NULL };
+static int64_t system_slept_ms(void *ctx)
+{
+	struct timespec with, without;
+
+	(void)ctx;
+	clock_gettime(CLOCK_BOOTTIME, &with);
+	clock_gettime(CLOCK_MONOTONIC, &without);
+	return (int64_t)(with.tv_sec - without.tv_sec) * 1000 + (with.tv_nsec - without.tv_nsec) / 1000000;
+}
+
+static const struct link_clock system_clock = { system_now_ms, system_slept_ms, system_wait, NULL };
 
 static int64_t now_ms(const struct link *link)
 {
@@ -78,19 +88,14 @@ static int wait_ms(struct link *link, int64_t ms)
 	return link->config.clock->wait(link->config.clock->ctx, &link->wake, &link->lock, ms);
 }
 
-/* For how long the machine has been suspended since it was started. */
-static int64_t slept_ms(void)
+static int64_t slept_ms(const struct link *link)
 {
-	struct timespec with, without;
-
-	clock_gettime(CLOCK_BOOTTIME, &with);
-	clock_gettime(CLOCK_MONOTONIC, &without);
-	return (int64_t)(with.tv_sec - without.tv_sec) * 1000 + (with.tv_nsec - without.tv_nsec) / 1000000;
+	return link->config.clock->slept_ms(link->config.clock->ctx);
 }
 
-static bool has_slept(int64_t since_ms)
+static bool has_slept(const struct link *link, int64_t since_ms)
 {
-	return slept_ms() - since_ms > SUSPEND_MS;
+	return slept_ms(link) - since_ms > SUSPEND_MS;
 }
 
 void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next)
@@ -212,7 +217,7 @@ static void go_down(struct link *link, enum pop3_err err, const struct pop3_why 
 	link->look_ms = now_ms(link) + link->look_wait_ms;
 	pthread_mutex_lock(&link->lock);
 	link->down_err = err;
-	link->down_slept_ms = slept_ms();
+	link->down_slept_ms = slept_ms(link);
 	if (first)
 		link->status.down_since = time(NULL);
 	pthread_mutex_unlock(&link->lock);
@@ -238,7 +243,7 @@ int link_down(struct link *link)
 	int err;
 
 	pthread_mutex_lock(&link->lock);
-	err = link->down_err && !has_slept(link->down_slept_ms) ? pop3_errno(link->down_err) : 0;
+	err = link->down_err && !has_slept(link, link->down_slept_ms) ? pop3_errno(link->down_err) : 0;
 	pthread_mutex_unlock(&link->lock);
 	return err;
 }
@@ -254,9 +259,9 @@ static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why
 	const struct listing *listing;
 	enum pop3_err err = POP3_OK;
 
-	if (link->session && (has_slept(link->session_slept_ms) || !session_is_fresh(link->session)))
+	if (link->session && (has_slept(link, link->session_slept_ms) || !session_is_fresh(link->session)))
 		link_drop_session(link);
-	link->session_slept_ms = slept_ms();
+	link->session_slept_ms = slept_ms(link);
 	if (link->renew)
 		hang_up(link);
 	link->renew = false;

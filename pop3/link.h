@@ -38,6 +38,8 @@ struct link_config {
 /* The time by which the link waits, for tests to replace. */
 struct link_clock {
 	int64_t (*now_ms)(void *ctx);
+	/* For how long the machine has been suspended since it was started; now_ms() does not count that. */
+	int64_t (*slept_ms)(void *ctx);
 	/* As pthread_cond_timedwait(), for so long. */
 	int (*wait)(void *ctx, pthread_cond_t *wake, pthread_mutex_t *lock, int64_t ms);
 	void *ctx;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the link does with its time: a day of idling, a day without the server, by a clock that jumps. */
+/* What the link does with its time: a day of idling, a day without the server, a night's sleep, by a clock that jumps. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +15,9 @@ struct day {
 	struct peer *peer;
 	struct link_clock clock;
 	_Atomic int64_t now_ms;
+	_Atomic int64_t slept_ms;
+	atomic_bool still;   /* the time does not pass by itself */
+	atomic_bool waiting; /* the link waits in it */
 	_Atomic int64_t end_ms; /* of the looking for the server */
 	atomic_uint looked;
 	atomic_uint failed;
@@ -28,12 +31,22 @@ static int64_t day_now_ms(void *ctx)
 	return atomic_load(&day->now_ms);
 }
 
+static int64_t day_slept_ms(void *ctx)
+{
+	struct day *day = ctx;
+
+	return atomic_load(&day->slept_ms);
+}
+
 /* Nothing comes: the time is over at once. */
 static int day_wait(void *ctx, pthread_cond_t *wake, pthread_mutex_t *lock, int64_t ms)
 {
 	struct day *day = ctx;
 
-	(void)wake, (void)lock;
+	if (atomic_load(&day->still)) {
+		atomic_store(&day->waiting, true);
+		return pthread_cond_wait(wake, lock);
+	}
 	atomic_fetch_add(&day->now_ms, ms);
 	return ETIMEDOUT;
 }
@@ -76,7 +89,7 @@ static struct day *day_new(void)
 {
 	struct day *day = calloc(1, sizeof(*day));
 
-	day->clock = (struct link_clock){ day_now_ms, day_wait, day };
+	day->clock = (struct link_clock){ day_now_ms, day_slept_ms, day_wait, day };
 	atomic_store(&day->now_ms, 1000000);
 	day->peer = peer_new();
 	peer_message(day->peer, "a", SHOWN);
@@ -153,5 +166,46 @@ Test(link_time, a_day_without_the_server)
 		usleep(1000);
 	cr_assert(strstr(peer->notes, "online again"), "%s", peer->notes);
 	cr_assert_eq(peer_fetch(peer, peer->keys[0]), POP3_OK);
+	day_free(day);
+}
+
+/* A session of before may be dead without a word: to ask in it could take a time-out. */
+Test(link_time, a_session_does_not_outlive_a_suspend)
+{
+	struct day *day = day_new();
+	struct peer *peer = day->peer;
+
+	atomic_store(&day->still, true);
+	cr_assert_eq(peer_list(peer), POP3_OK);
+	while (!atomic_load(&day->waiting))
+		usleep(1000);
+	cr_assert(is_connected(peer));
+	atomic_fetch_add(&day->slept_ms, 8 * 3600 * 1000);
+	cr_assert_eq(peer_fetch(peer, peer->keys[0]), POP3_OK);
+	cr_assert_octets(peer->received, SHOWN);
+	cr_assert_eq(server_count(peer->server, "UIDL"), 2, "in a new session");
+	cr_assert_eq(server_count(peer->server, "QUIT"), 0);
+	cr_assert_str_eq(peer->notes, "");
+	day_free(day);
+}
+
+Test(link_time, after_a_suspend_the_server_may_be_back)
+{
+	struct day *day = day_new();
+	struct peer *peer = day->peer;
+	const char *why;
+
+	cr_assert_eq(peer_list(peer), POP3_OK);
+	peer->server_config.port = server_port(peer->server);
+	server_stop(peer->server);
+	cr_assert_neq(peer_fetch(peer, peer->keys[0]), POP3_OK);
+	cr_assert_eq(link_down(peer->link), -EHOSTUNREACH);
+	peer->server = server_start(&peer->server_config, &why);
+	cr_assert(peer->server);
+	cr_assert_eq(link_down(peer->link), -EHOSTUNREACH, "it has not been looked for");
+	atomic_fetch_add(&day->slept_ms, 8 * 3600 * 1000);
+	cr_assert_eq(link_down(peer->link), 0);
+	cr_assert_eq(peer_fetch(peer, peer->keys[0]), POP3_OK);
+	cr_assert_eq(atomic_load(&day->looked), 0);
 	day_free(day);
 }

@@ -160,6 +160,52 @@ Test(store, a_full_disk_turns_it_to_memory)
 	remove_store(store, dir);
 }
 
+/* So many MiB of one letter, while the disk is full. */
+static int put_large(struct store *store, const char *key, size_t mib)
+{
+	static char octets[1 << 20];
+	struct store_writer writer;
+	int64_t stamp;
+	int fd, err, full = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+	memset(octets, key[0], sizeof(octets));
+	cr_assert_eq(store_begin(store, &writer), 0);
+	cr_assert_eq(dup2(full, writer.fd), writer.fd);
+	close(full);
+	for (err = 0; !err && mib > 0; mib--)
+		err = store_write(&writer, octets, sizeof(octets));
+	if (err) {
+		store_abandon(&writer);
+		return err;
+	}
+	err = store_finish(&writer, key, &stamp, &fd);
+	if (!err)
+		close(fd);
+	return err;
+}
+
+Test(store, memory_takes_64_mib_of_a_full_disk)
+{
+	struct store *store;
+	char dir[32];
+	int fd;
+
+	store = new_store(dir);
+	cr_assert_eq(put_large(store, "large", 65), -ENOSPC);
+	cr_assert_eq(put_large(store, "a", 40), 0);
+	cr_assert_eq(put_large(store, "b", 20), 0);
+	fd = store_open(store, "a", 40 << 20, 0);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(put_large(store, "c", 30), 0);
+	cr_assert_eq(store_open(store, "a", 40 << 20, 0), -ENOENT, "the oldest goes");
+	cr_assert_eq(lseek(fd, 0, SEEK_END), 40 << 20, "who has it open reads on");
+	close(fd);
+	fd = store_open(store, "b", 20 << 20, 0);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	remove_store(store, dir);
+}
+
 Test(store, says_why_it_cannot_be_opened)
 {
 	struct store *store;
