@@ -246,7 +246,7 @@ static void commit_done(struct link_job *job, enum pop3_err err, const struct po
 	hooks->committed(hooks->ctx, commit->ticket, failed);
 	if (idle) /* those who came later: all is done, or it could not be started again */
 		hooks->committed(hooks->ctx, commit->ticket + 1, later);
-	if (strncmp(job->deletions[0].key, LISTING_SESSION_PREFIX, strlen(LISTING_SESSION_PREFIX)) == 0)
+	if (listing_key_kind(job->deletions[0].key) == LISTING_KEYS_SESSION)
 		(void)mailbox_refresh(mailbox, true); /* the session is over, and all keys with it */
 	pthread_mutex_lock(&mailbox->lock);
 	pthread_cond_broadcast(&mailbox->changed);

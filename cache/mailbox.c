@@ -115,7 +115,7 @@ const char *message_key(const struct message *message)
 
 bool message_is_transient(const struct message *message)
 {
-	return strncmp(message->key, LISTING_SESSION_PREFIX, strlen(LISTING_SESSION_PREFIX)) == 0;
+	return listing_key_kind(message->key) == LISTING_KEYS_SESSION;
 }
 
 const char *message_name(const struct message *message)
@@ -362,14 +362,6 @@ static void look_again(void *ctx)
 	(void)mailbox_refresh(ctx, true);
 }
 
-/* What kind of keys the remembered messages have. */
-static enum link_keys known_keys(const struct mailbox *mailbox)
-{
-	if (!mailbox->table)
-		return LINK_KEYS_ANY;
-	return listing_uid_len(mailbox->table->key) > 0 ? LINK_KEYS_UIDS : LINK_KEYS_DIGESTS;
-}
-
 int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r, struct pop3_why *why)
 {
 	struct link_config link_config = { .account = config->account,
@@ -397,7 +389,7 @@ int mailbox_new(const struct mailbox_config *config, struct mailbox **mailbox_r,
 		mailbox_free(mailbox);
 		return err;
 	}
-	link_config.keys = known_keys(mailbox);
+	link_config.keys = mailbox->table ? listing_key_kind(mailbox->table->key) : LISTING_KEYS_NONE;
 	link_config.look_again = look_again;
 	link_config.ctx = mailbox;
 	link_err = link_new(&link_config, &mailbox->link, why);

@@ -38,7 +38,7 @@ static enum commit_state absent_state(const struct commit_item *items, size_t co
 {
 	bool is_copy = item->key[listing_uid_len(item->key)] == '\n' && listing_uid_len(item->key) > 0;
 
-	if (strncmp(item->key, LISTING_SESSION_PREFIX, strlen(LISTING_SESSION_PREFIX)) == 0)
+	if (listing_key_kind(item->key) == LISTING_KEYS_SESSION)
 		return COMMIT_LOST;
 	if (is_copy) {
 		size_t left = listing_count_uid(listing, item->key);

@@ -192,16 +192,17 @@ static enum pop3_err open_session(struct link *link, struct pop3_why *why)
 /* Keys are of one kind: a server that loses its UIDL, or gets one, must not make all messages look new. */
 static enum pop3_err check_keys(struct link *link, struct pop3_why *why)
 {
+	static const char *const names[] = { "", "unique-ids", "their headers", "their numbers only" };
 	const struct listing *listing = session_listing(link->session);
-	enum link_keys keys;
+	enum listing_keys keys;
 
 	if (listing_count(listing) == 0)
 		return POP3_OK;
-	keys = listing_uid_len(listing_at(listing, 0)->key) > 0 ? LINK_KEYS_UIDS : LINK_KEYS_DIGESTS;
-	if (link->keys != LINK_KEYS_ANY && link->keys != keys)
+	keys = listing_key_kind(listing_at(listing, 0)->key);
+	if (link->keys != LISTING_KEYS_NONE && link->keys != keys)
 		return pop3_fail(why, POP3_E_PROTOCOL,
-				 keys == LINK_KEYS_UIDS ? "the server tells unique-ids now, which it did not before"
-							: "the server no longer tells unique-ids");
+				 "the server has changed: messages can be known by %s now, and were known by %s before",
+				 names[keys], names[link->keys]);
 	link->keys = keys;
 	return POP3_OK;
 }

@@ -23,11 +23,7 @@ struct link_config {
 		LINK_PIPELINING_ON,
 		LINK_PIPELINING_OFF,
 	} pipelining;
-	enum link_keys { /* of earlier sessions: their kind may not change */
-		LINK_KEYS_ANY,
-		LINK_KEYS_UIDS,
-		LINK_KEYS_DIGESTS,
-	} keys;
+	enum listing_keys keys; /* of earlier sessions: their kind may not change */
 	void (*note)(void *ctx, const char *text); /* one line for the log: what happened, what is done about it */
 	/* The server could not be reached, and it is time to look again: queue a LIST. Link thread. NULL: never. */
 	void (*look_again)(void *ctx);

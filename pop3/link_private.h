@@ -38,7 +38,7 @@ struct link {
 	bool renew;             /* the session is to be left before the next job goes on */
 	bool no_top;            /* the server does not know TOP */
 	bool no_pipelining;     /* answers have been mixed up */
-	enum link_keys keys;    /* that messages have had so far */
+	enum listing_keys keys; /* that messages have had so far */
 	struct capa_memory capabilities;
 	int64_t refused_until_ms;
 	enum pop3_err refused_err;

@@ -257,3 +257,12 @@ size_t listing_uid_len(const char *key)
 {
 	return strcspn(key, "\n");
 }
+
+enum listing_keys listing_key_kind(const char *key)
+{
+	if (listing_uid_len(key) > 0)
+		return LISTING_KEYS_UIDS;
+	if (strncmp(key, LISTING_SESSION_PREFIX, strlen(LISTING_SESSION_PREFIX)) == 0)
+		return LISTING_KEYS_SESSION;
+	return LISTING_KEYS_DIGESTS;
+}

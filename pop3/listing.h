@@ -68,6 +68,15 @@ size_t listing_count_uid(const struct listing *listing, const char *key);
 /* Octets of the unique-id within a key, without what tells copies apart; 0: the key holds none. */
 size_t listing_uid_len(const char *key);
 
+/* What messages are known by. */
+enum listing_keys {
+	LISTING_KEYS_NONE, /* there are none yet */
+	LISTING_KEYS_UIDS,
+	LISTING_KEYS_DIGESTS,
+	LISTING_KEYS_SESSION, /* good for one session */
+};
+enum listing_keys listing_key_kind(const char *key);
+
 /* Keys that are no unique-id begin with LF, which none can hold. */
 #define LISTING_DIGEST_PREFIX "\nsha256 "   /* then the digest of header and size */
 #define LISTING_SESSION_PREFIX "\nsession " /* then one session's random number and the message's */

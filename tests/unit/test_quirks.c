@@ -393,11 +393,13 @@ Test(top, t2_what_follows_the_header_is_thrown_away)
 /* L2: keys of another kind than those that are remembered would make all messages look new, and all deletions done. */
 Test(quirks, l2_the_kind_of_keys_stays_from_mount_to_mount)
 {
-	static const struct { enum link_keys keys; const char *no, *why; } rows[] = {
-		{ LINK_KEYS_DIGESTS, NULL, "tells unique-ids now" },
-		{ LINK_KEYS_UIDS, "UIDL", "no longer tells unique-ids" },
-		{ LINK_KEYS_UIDS, NULL, NULL },
-		{ LINK_KEYS_DIGESTS, "UIDL", NULL },
+	static const struct { enum listing_keys keys; const char *no, *capa, *why; } rows[] = {
+		{ LISTING_KEYS_DIGESTS, NULL, NULL, "by unique-ids now, and were known by their headers" },
+		{ LISTING_KEYS_UIDS, "UIDL", "TOP\nSASL PLAIN\n", "by their headers now, and were known by unique-ids" },
+		{ LISTING_KEYS_DIGESTS, "UIDL TOP", "SASL PLAIN\n", "by their numbers only now, and were known by their headers" },
+		{ LISTING_KEYS_UIDS, NULL, NULL, NULL },
+		{ LISTING_KEYS_DIGESTS, "UIDL", "TOP\nSASL PLAIN\n", NULL },
+		{ LISTING_KEYS_NONE, "UIDL TOP", "SASL PLAIN\n", NULL },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -406,7 +408,7 @@ Test(quirks, l2_the_kind_of_keys_stays_from_mount_to_mount)
 		peer_message(peer, "a", SHOWN);
 		peer->config.keys = rows[i].keys;
 		peer->server_config.no = rows[i].no;
-		peer->server_config.capa = rows[i].no ? "TOP\nSASL PLAIN\n" : NULL;
+		peer->server_config.capa = rows[i].capa;
 		peer_start(peer, NULL);
 		cr_assert_eq(peer_list(peer), rows[i].why ? POP3_E_PROTOCOL : POP3_OK, "%zu: %s", i, peer->why.text);
 		cr_assert(!rows[i].why || strstr(peer->why.text, rows[i].why), "%s", peer->why.text);
