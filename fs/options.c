@@ -309,12 +309,10 @@ static char *default_cache_dir(void)
 
 	if (xdg && xdg[0] == '/')
 		n = asprintf(&dir, "%s/pop3fs", xdg);
-	else if (home && home[0] == '/')
-		n = asprintf(&dir, "%s/.cache/pop3fs", home);
-	else if (geteuid() == 0)
+	else if (!home && geteuid() == 0)
 		n = asprintf(&dir, "/var/cache/pop3fs");
-	else
-		n = asprintf(&dir, "/tmp/pop3fs-%u", (unsigned)geteuid());
+	else /* without HOME as the user database has it: nobody else may write there, as in /tmp */
+		n = asprintf(&dir, "%s/.cache/pop3fs", g_get_home_dir());
 	return n < 0 ? NULL : dir;
 }
 
