@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "pop3/limits.h"
+#include "pop3/resolve.h"
 #include "pop3/tls.h"
 
 #define IN_SIZE (64U << 10)
@@ -137,12 +138,9 @@ static enum pop3_err connect_any(struct transport *transport, const struct addri
 enum pop3_err transport_connect(const struct transport_config *config, struct transport **transport_r,
 				struct pop3_why *why)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
 	struct transport *transport = calloc(1, sizeof(*transport));
 	struct addrinfo *list = NULL;
 	enum pop3_err err;
-	char port[8];
-	int gai;
 
 	if (!transport)
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
@@ -150,16 +148,8 @@ enum pop3_err transport_connect(const struct transport_config *config, struct tr
 	transport->cancel_fd = config->cancel_fd;
 	transport->timeout_ms = config->timeout_ms;
 	snprintf(transport->host, sizeof(transport->host), "%s", config->host);
-	snprintf(port, sizeof(port), "%u", config->port);
-	gai = getaddrinfo(config->host, port, &hints, &list);
-	if (gai == EAI_ADDRFAMILY || gai == EAI_NONAME) { /* a machine with nothing but loopback */
-		const struct addrinfo any = { .ai_socktype = SOCK_STREAM };
-
-		gai = getaddrinfo(config->host, port, &any, &list);
-	}
-	if (gai)
-		err = pop3_fail(why, POP3_E_RESOLVE, "%s: %s", config->host, gai_strerror(gai));
-	else
+	err = resolve(config->host, config->port, config->timeout_ms, config->cancel_fd, &list, why);
+	if (!err)
 		err = connect_any(transport, list, why);
 	if (list)
 		freeaddrinfo(list);
