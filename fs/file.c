@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Open, read, release. An open file holds its body in the cache, and has it open from the first READ on, so a file
- * that was deleted while open can be read to its end; where the kernel has the pages there is none. Once every size is
- * exact, opens are refused with ENOSYS, and the kernel opens without us (DESIGN 11); then nothing is held.
+ * Open, read, release. An open file holds its body in the cache, and has it open from the first READ on, so that a
+ * file which is deleted meanwhile can be read to its end. (Where the kernel has the pages no READ comes, and the body
+ * is not opened at all.) Once every size is exact, opens are refused with ENOSYS, and the kernel opens without us
+ * (DESIGN 11); then nothing is held.
  */
 #include <errno.h>
 #include <fcntl.h>
