@@ -24,7 +24,7 @@ CORE := $(call objects,$(filter-out fs/main.c,$(wildcard pop3/*.c cache/*.c fs/*
 SERVER := $(call objects,$(filter-out tests/server/main.c,$(wildcard tests/server/*.c)))
 UNIT := $(call objects,$(wildcard tests/unit/*.c))
 # What the end-to-end tests use.
-TOOLS := $(addprefix $(BUILD)/,mmapcat relay failwrite.so)
+TOOLS := $(addprefix $(BUILD)/,mmapcat relay failwrite.so failalloc.so)
 SOURCES := $(wildcard pop3/*.[ch] cache/*.[ch] fs/*.[ch] tests/*/*.[ch])
 
 Q := $(if $(V),,@)
@@ -60,7 +60,7 @@ $(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
-$(BUILD)/failwrite.so: tests/e2e/failwrite.c
+$(BUILD)/%.so: tests/e2e/%.c
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(filter-out $(SANITIZE),$(CFLAGS)) -shared -fPIC -o $@ $< -ldl

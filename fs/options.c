@@ -508,7 +508,7 @@ bool options_read(int argc, char **argv, struct options *options_r, struct pop3_
 {
 	const char **lists = calloc((size_t)argc + 1, sizeof(*lists));
 	size_t n_lists = 0;
-	bool ok = true;
+	bool ok;
 	int c;
 
 	*options_r = (struct options){ .timeout_ms = DEFAULT_TIMEOUT_MS,
@@ -520,9 +520,10 @@ bool options_read(int argc, char **argv, struct options *options_r, struct pop3_
 				       .cache_size = DEFAULT_CACHE_SIZE,
 				       .path = strdup(DEFAULT_PATH),
 				       .cache_dir = default_cache_dir() };
+	ok = lists && options_r->path && options_r->cache_dir;
 	why->text[0] = '\0';
 	opterr = 0;
-	while (lists && ok && (c = getopt_long(argc, argv, ":o:fdhV", long_options, NULL)) != -1)
+	while (ok && (c = getopt_long(argc, argv, ":o:fdhV", long_options, NULL)) != -1)
 		if (c == 'o')
 			lists[n_lists++] = optarg;
 		else
