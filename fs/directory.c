@@ -164,25 +164,42 @@ static size_t add_dots(fuse_req_t req, char *buf, size_t size, off_t off, bool p
 	return used;
 }
 
-/* One message; 0: no room for it. */
-static size_t add_node(fuse_req_t req, struct fs *fs, uint64_t dir, char *buf, size_t size, struct node *node,
-		       off_t next, bool plus)
-{
-	struct fuse_entry_param entry = { 0 };
-	size_t n;
+/* The entries of one answer. */
+struct answer {
+	struct fs *fs;
+	fuse_req_t req;
+	uint64_t dir;
+	bool plus;
+	char *buf;
+	size_t size, used;
+	struct node **counted; /* that have got a lookup count */
+	size_t n_counted;
+};
 
-	if (!plus) {
-		entry.attr.st_ino = message_ino(node_message(node));
-		entry.attr.st_mode = S_IFREG;
-		n = fuse_add_direntry(req, buf, size, node_name(node), &entry.attr, next);
-		return n > size ? 0 : n;
+/* Octets of the shortest entry of READDIRPLUS, or less. */
+#define ENTRY_MIN 128
+
+/* Adds one message; false: no room for it. Of one that the kernel knows all about it gets the name only. */
+static bool add_node(struct answer *answer, struct node *node, off_t next)
+{
+	struct message *message = node_message(node);
+	struct fuse_entry_param entry = { .attr = { .st_ino = message_ino(message), .st_mode = S_IFREG } };
+	bool whole = answer->plus && !tree_is_fresh(answer->fs->tree, node);
+	char *buf = answer->buf + answer->used;
+	size_t left = answer->size - answer->used, n;
+
+	if (whole)
+		fs_entry(answer->fs, answer->dir, message, &entry);
+	n = answer->plus ? fuse_add_direntry_plus(answer->req, buf, left, node_name(node), &entry, next)
+			 : fuse_add_direntry(answer->req, buf, left, node_name(node), &entry.attr, next);
+	if (n > left)
+		return false;
+	answer->used += n;
+	if (whole) {
+		tree_count(answer->fs->tree, node);
+		answer->counted[answer->n_counted++] = node;
 	}
-	fs_entry(fs, dir, node_message(node), &entry);
-	n = fuse_add_direntry_plus(req, buf, size, node_name(node), &entry, next);
-	if (n > size)
-		return 0;
-	tree_count(fs->tree, node);
-	return n;
+	return true;
 }
 
 static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi,
@@ -190,29 +207,27 @@ static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct tree_listing *listing = (struct tree_listing *)(uintptr_t)fi->fh;
-	char *buf = malloc(size);
-	size_t used, first, last, n;
+	struct answer answer = { .fs = fs, .req = req, .dir = ino, .plus = plus, .size = size };
 
-	if (!buf) {
+	answer.buf = malloc(size);
+	answer.counted = calloc(size / ENTRY_MIN + 1, sizeof(struct node *));
+	if (!answer.buf || !answer.counted) {
 		fuse_reply_err(req, ENOMEM);
+		free(answer.buf);
+		free(answer.counted);
 		return;
 	}
 	if (fs->readahead && ino == TREE_ROOT && (size_t)off == listing->count + DOTS)
 		readahead_listed(fs->readahead, fuse_req_ctx(req)->pid);
-	used = add_dots(req, buf, size, off, plus);
-	first = last = off > DOTS ? (size_t)off - DOTS : 0;
-	while (last < listing->count) {
-		n = add_node(req, fs, ino, buf + used, size - used, listing->nodes[last],
-			     (off_t)(last + 1 + DOTS), plus);
-		if (n == 0)
+	answer.used = add_dots(req, answer.buf, size, off, plus);
+	for (size_t i = off > DOTS ? (size_t)off - DOTS : 0; i < listing->count; i++)
+		if (!add_node(&answer, listing->nodes[i], (off_t)(i + 1 + DOTS)))
 			break;
-		used += n;
-		last++;
-	}
-	if (fuse_reply_buf(req, buf, used) != 0 && plus)
-		for (; first < last; first++) /* the kernel never got these */
-			tree_forget(fs->tree, message_ino(node_message(listing->nodes[first])), 1);
-	free(buf);
+	if (fuse_reply_buf(req, answer.buf, answer.used) != 0)
+		while (answer.n_counted > 0) /* the kernel never got these */
+			tree_forget(fs->tree, message_ino(node_message(answer.counted[--answer.n_counted])), 1);
+	free(answer.buf);
+	free(answer.counted);
 }
 
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)

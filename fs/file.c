@@ -142,6 +142,7 @@ void fs_sized(void *ctx, struct message *message, uint64_t was, uint64_t now, in
 	struct fuse_bufvec page = FUSE_BUFVEC_INIT((size_t)(now - offset));
 	char octets[PAGE];
 
+	tree_void(fs->tree, ino); /* the times may have changed as well */
 	if (was == now || !tree_is_known(fs->tree, ino))
 		return;
 	fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
@@ -179,6 +180,7 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	struct fs *fs = fuse_req_userdata(req);
 	struct message *message = tree_message(fs->tree, ino, false);
 
+	tree_void(fs->tree, ino);
 	if (!message)
 		fuse_reply_err(req, ENOENT);
 	else if (fi->fh != HELD || !read_held(fs, req, message, size, off))

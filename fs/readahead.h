@@ -4,6 +4,10 @@
  * they are opened: 4, 16, ... of them, from the second file in order on, or from the first one when who opens it has
  * just listed the directory; when several readers wait at once, which may take them in any order, those on both
  * sides. One file that is opened alone brings nothing but itself. Any thread.
+ *
+ * What is in the cache already is not put into the kernel's page cache ahead of its READ (NOTIFY_STORE). That was built
+ * and halved the time of the first grep -r after a mount. But a store waits, and cannot be killed, for a page that the
+ * kernel has asked for; a daemon that is killed meanwhile never ends, nor does the reader.
  */
 #pragma once
 #include <sys/types.h>

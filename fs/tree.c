@@ -16,8 +16,9 @@ struct node {
 	struct message *message; /* which has the name */
 	uint64_t ino;
 	uint32_t lookups;  /* the kernel's count; it forgets long before this is full */
-	unsigned dir : 2;  /* 0: it has no name any more */
-	unsigned refs : 30; /* one for the name, one for all lookups, one for each listing */
+	unsigned dir : 2;   /* 0: it has no name any more */
+	unsigned fresh : 1; /* the kernel holds the attributes, and holds them good */
+	unsigned refs : 29; /* one for the name, one for all lookups, one for each listing */
 	UT_hash_handle by_name, by_ino;
 };
 
@@ -244,14 +245,17 @@ void tree_move(struct tree *tree, uint64_t ino, uint64_t dir)
 		touch_locked(tree, node->dir);
 		touch_locked(tree, dir);
 		node->dir = dir & 3U;
+		node->fresh = false;
 	}
 	pthread_mutex_unlock(&tree->lock);
 }
 
+/* The kernel gets the attributes, and counts it. */
 static void count_locked(struct node *node)
 {
 	if (node->lookups++ == 0)
 		node->refs++;
+	node->fresh = true;
 }
 
 struct message *tree_lookup(struct tree *tree, uint64_t dir, const char *name, bool counted)
@@ -406,6 +410,27 @@ const char *node_name(const struct node *node)
 struct message *node_message(const struct node *node)
 {
 	return node->message;
+}
+
+bool tree_is_fresh(struct tree *tree, const struct node *node)
+{
+	bool fresh;
+
+	pthread_mutex_lock(&tree->lock);
+	fresh = node->lookups > 0 && node->fresh;
+	pthread_mutex_unlock(&tree->lock);
+	return fresh;
+}
+
+void tree_void(struct tree *tree, uint64_t ino)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&tree->lock);
+	node = find_ino_locked(tree, ino);
+	if (node)
+		node->fresh = false;
+	pthread_mutex_unlock(&tree->lock);
 }
 
 void tree_count(struct tree *tree, struct node *node)

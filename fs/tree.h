@@ -65,5 +65,12 @@ const char *node_name(const struct node *node);
 struct message *node_message(const struct node *node); /* without a reference: the node has one */
 void tree_count(struct tree *tree, struct node *node); /* a lookup count, for READDIRPLUS */
 
+/*
+ * Whether the kernel holds the attributes as it got them last: then READDIRPLUS need not renew them. It may be wrong, and
+ * then the kernel asks. tree_void(): it has been told to forget them, or will by itself, as the atime after a READ.
+ */
+bool tree_is_fresh(struct tree *tree, const struct node *node);
+void tree_void(struct tree *tree, uint64_t ino);
+
 /* When the contents of a directory last changed, seconds since the epoch. */
 int64_t tree_changed(struct tree *tree, uint64_t dir);

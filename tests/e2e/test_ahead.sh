@@ -42,6 +42,39 @@ check 'bytes' cmp "$WORK/got" "$WORK/sorted"
 check 'unmount' unmount_it
 forget
 
+# What is remembered, by one who walks through it twice: the second listing tells the kernel what it does not know still.
+: > "$WORK/server.log"
+for size in 4095 4096 4097 8192 131072 131073 300000; do
+	mail "z$size" "z$size"
+	head -c "$size" /dev/zero | tr '\0' z | fold -w 70 | head -c $((size - $(wc -c < "$WORK/mail/new/z$size"))) >> "$WORK/mail/new/z$size"
+done
+check 'mount' mount_it
+cp -r "$MNT" "$WORK/copy"
+check 'unmount' unmount_it
+check 'mount' mount_it
+ls -l --time-style=full-iso "$MNT" > "$WORK/listed"
+check 'who walks through it reads what was fetched' diff -r "$MNT" "$WORK/copy"
+same 'fetched once' 47 "$(asked RETR)"
+check 'and again' diff -r "$MNT" "$WORK/copy"
+check 'with the attributes of before' cmp "$WORK/listed" <(ls -l --time-style=full-iso "$MNT")
+check 'unmount' unmount_it
+forget
+rm "$WORK"/mail/new/z*
+
+# Without TOP a date comes with the message; the next listing shows it, also where nobody has read that.
+server_stop
+server_start --tls --no TOP
+: > "$WORK/server.log"
+check 'mount' mount_it eol=crlf
+undated() { ls -l --time-style=+%Y "$MNT" | grep -cv -e 2026 -e total; }
+same 'no dates yet' 40 "$(undated)"
+files=("$MNT"/*)
+cat "${files[0]}" "${files[1]}" > /dev/null
+check 'two in order bring the four that follow' wait_until 'fetched 6'
+check 'their dates show' wait_until '[ "$(undated)" = 34 ]'
+check 'unmount' unmount_it
+forget
+
 # A reader goes before what is read ahead, also when the session breaks in the middle.
 server_stop
 server_start --tls --fault 'RETR#7 drop 40' --fault 'RETR#11 drop 0'
