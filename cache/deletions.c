@@ -16,7 +16,6 @@
 
 #include "cache/mailbox_private.h"
 
-
 struct commit {
 	struct link_job job;
 	struct mailbox *mailbox;

@@ -61,6 +61,9 @@ life() {
 life 0
 total=$(cat "$WORK/count")
 check 'allocations are counted' test "$total" -gt 0
+same 'with all of them, the message is deleted' 'yes 5' "$REMOVED $(ls "$WORK/mail/new" | wc -l)"
+life 1
+holds 'without the first it ends' "$(cat "$WORK/out")" 'out of memory'
 for n in $(seq $((1 + RANDOM % EVERY)) "$EVERY" "$total"); do life "$n"; done
 same "$total allocations fail in turn, every ${EVERY}th" '' "$(cat "$WORK/wrong")"
 finish
