@@ -32,6 +32,8 @@
 /* How long to wait before looking for a server that cannot be reached: at first, and at most. */
 #define LOOK_WAIT_MS 1000
 #define LOOK_WAIT_MAX_MS 60000
+/* At the end, what is on the line gets so long to come in: else it would have to be asked for again. */
+#define DRAIN_MS 2000
 /* The clocks that count a suspend and that do not are this far apart only after one. */
 #define SUSPEND_MS 1000
 
@@ -156,6 +158,14 @@ bool link_is_stopping(struct link *link)
 	stopping = link->stopping;
 	pthread_mutex_unlock(&link->lock);
 	return stopping;
+}
+
+void link_set_on_line(struct link *link, bool on_line)
+{
+	pthread_mutex_lock(&link->lock);
+	link->on_line = on_line;
+	pthread_cond_broadcast(&link->wake);
+	pthread_mutex_unlock(&link->lock);
 }
 
 /* Sleeps, but not past the end of the link. */
@@ -547,11 +557,15 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 
 void link_free(struct link *link)
 {
+	int64_t end;
+
 	if (!link)
 		return;
 	pthread_mutex_lock(&link->lock);
 	link->stopping = true;
 	pthread_cond_broadcast(&link->wake);
+	for (end = now_ms(link) + DRAIN_MS; link->on_line && now_ms(link) < end;)
+		(void)wait_ms(link, end - now_ms(link));
 	pthread_mutex_unlock(&link->lock);
 	eventfd_write(link->config.account.cancel_fd, 1);
 	pthread_join(link->thread, NULL);

@@ -45,7 +45,10 @@ struct link_clock {
 __attribute__((warn_unused_result))
 enum pop3_err link_new(const struct link_config *config, struct link **link_r, struct pop3_why *why);
 
-/* Interrupts what runs, fails the queued jobs with POP3_E_STOPPED, ends thread and session. Takes NULL. */
+/*
+ * Gives the messages on the line a moment to come in, interrupts what then still runs, fails the other jobs with
+ * POP3_E_STOPPED, ends thread and session. Takes NULL.
+ */
 void link_free(struct link *link);
 
 enum link_kind {

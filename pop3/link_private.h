@@ -21,7 +21,8 @@ struct link {
 	/* Under lock: */
 	struct link_job *queue, *ahead, *headers; /* in the order in which they are worked off */
 	uint64_t ahead_octets;                    /* of those of `ahead` that are on the line */
-	bool stopping;
+	bool stopping; /* nothing new is begun */
+	bool on_line;  /* messages are asked for and awaited */
 	struct link_status status;
 	enum pop3_err down_err; /* why the server cannot be reached; POP3_OK: it can */
 	int64_t down_slept_ms;  /* slept_ms() then: after a suspend everything may be different */
@@ -59,6 +60,7 @@ void flights_free(struct flight **flights);
 void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next);
 void link_failed(struct link *link, const struct pop3_why *why); /* for --status */
 bool link_is_stopping(struct link *link);
+void link_set_on_line(struct link *link, bool on_line);
 /* A session with its listing, tried twice; sizes: with LIST's sizes. */
 enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *why);
 void link_drop_session(struct link *link);

@@ -246,7 +246,9 @@ void link_run_requests(struct link *link)
 		link_fail_queued(link, err, &why);
 		return;
 	}
+	link_set_on_line(link, true);
 	err = session_run(link->session, &handler, link_is_pipelined(link), &culprit, &alone, &why);
+	link_set_on_line(link, false);
 	link->used_ms = transport_now_ms();
 	if (err)
 		flight_lost(link, culprit, alone, err, &why);

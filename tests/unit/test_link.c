@@ -353,6 +353,100 @@ Test(link, ends_at_once_under_a_stalled_server)
 	peer_free(peer);
 }
 
+struct noted {
+	struct link_job job;
+	const char *key;
+	enum pop3_err err;
+};
+
+static const char *noted_key(struct link_job *job, size_t i)
+{
+	(void)i;
+	return ((struct noted *)job)->key;
+}
+
+static int noted_begin(struct link_job *job, size_t i)
+{
+	(void)job, (void)i;
+	return 0;
+}
+
+static int noted_data(struct link_job *job, size_t i, const char *octets, size_t len)
+{
+	(void)job, (void)i, (void)octets, (void)len;
+	return 0;
+}
+
+static void noted_done(struct link_job *job, enum pop3_err err, const struct pop3_why *why)
+{
+	(void)why;
+	((struct noted *)job)->err = err;
+}
+
+struct two {
+	struct link_job list;
+	struct peer *peer;
+	struct noted a, b;
+};
+
+static void ignore_listing(struct link_job *job, const struct listing *listing)
+{
+	(void)job, (void)listing;
+}
+
+/* On the link's thread, so that both are there when it looks for more to do. */
+static void queue_two(struct link_job *job, enum pop3_err err, const struct pop3_why *why)
+{
+	struct two *two = (struct two *)job;
+
+	(void)why;
+	cr_assert_eq(err, POP3_OK);
+	link_queue(two->peer->link, &two->a.job);
+	link_queue(two->peer->link, &two->b.job);
+}
+
+/* Fetches "a" and "b"; ends the link when both are on the line. The time that took, in milliseconds. */
+static int64_t end_under_two_fetches(const char *const *faults, enum pop3_err *a_r, enum pop3_err *b_r)
+{
+	const struct link_job fetch = { .kind = LINK_FETCH, .count = 1, .ahead = true, .key = noted_key,
+					.begin = noted_begin, .data = noted_data, .done = noted_done };
+	struct two two = { .list = { .kind = LINK_LIST, .listing = ignore_listing, .done = queue_two },
+			   .peer = peer_with(faults),
+			   .a = { fetch, "a", POP3_E_MEMORY },
+			   .b = { fetch, "b", POP3_E_MEMORY } };
+	int64_t begin;
+
+	link_queue(two.peer->link, &two.list);
+	while (server_count(two.peer->server, "RETR") == 0)
+		sleep_ms(1);
+	begin = transport_now_ms();
+	link_free(two.peer->link);
+	two.peer->link = NULL;
+	begin = transport_now_ms() - begin;
+	peer_free(two.peer);
+	*a_r = two.a.err;
+	*b_r = two.b.err;
+	return begin;
+}
+
+Test(link, what_is_on_the_line_comes_in_before_the_end)
+{
+	enum pop3_err a, b;
+
+	cr_assert_lt(end_under_two_fetches(FAULTS("RETR#1 delay 300", "QUIT stall"), &a, &b), 1500);
+	cr_assert_eq(a, POP3_OK);
+	cr_assert_eq(b, POP3_OK);
+}
+
+Test(link, the_end_does_not_wait_long_for_it)
+{
+	enum pop3_err a, b;
+
+	cr_assert_lt(end_under_two_fetches(FAULTS("RETR#2 stall"), &a, &b), 4000);
+	cr_assert_eq(a, POP3_E_STOPPED); /* whole, but nothing that came after it says so */
+	cr_assert_eq(b, POP3_E_STOPPED);
+}
+
 Test(link, the_lost_octets_of_every_point_of_a_download)
 {
 	/* The connection breaks at every octet of a reply: the second session brings it whole. */
