@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon is forked before it has threads, reads the listing while it still has the terminal, and lets
- * the shell go on when the mount stands.
+ * The daemon is forked before it has threads, and its announcer before it has a password. It reads the listing while
+ * it still has the terminal, and lets the shell go on when the mount stands.
  *
  * SIGNALS. TERM, INT and HUP are blocked in all threads and taken by one of their own, so that none can cut
  * a commit short: the first commits and unmounts, those after it find it at work. A signal that was ignored
@@ -37,6 +37,7 @@ struct daemon {
 	struct secret_source secret;
 	struct tls *tls;
 	struct fs fs;
+	struct announcer *announcer;
 	int ready_fd; /* the waiting shell's end of a pipe; -1: in the foreground */
 	char *server, *fsname, *mountpoint; /* the latter absolute */
 	sigset_t signals;
@@ -187,6 +188,7 @@ static bool load(struct daemon *daemon, struct pop3_why *why)
 	return loaded;
 }
 
+/* All that a mount needs, threads among it. */
 static bool prepare(struct daemon *daemon, struct pop3_why *why)
 {
 	const struct options *options = daemon->options;
@@ -194,6 +196,7 @@ static bool prepare(struct daemon *daemon, struct pop3_why *why)
 					options->tls_key };
 	struct fs *fs = &daemon->fs;
 
+	block_signals(daemon);
 	fs->uid = options->uid;
 	fs->gid = options->gid;
 	fs->umask = options->umask;
@@ -294,6 +297,7 @@ static bool live(struct daemon *daemon)
 	atomic_store(&daemon->fs.notify, notify_new(&(struct notify_config){ .session = daemon->fs.session,
 									      .tree = daemon->fs.tree,
 									      .mountpoint = daemon->mountpoint,
+									      .announcer = daemon->announcer,
 									      .refreshed = fs_refreshed,
 									      .ctx = &daemon->fs }));
 	leave_terminal(daemon);
@@ -311,6 +315,7 @@ static void clean_up(struct daemon *daemon)
 		mailbox_stop(fs->mailbox);
 	wait_free(fs->waits);
 	notify_free(atomic_load(&fs->notify));
+	announcer_free(daemon->announcer);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	readahead_free(fs->readahead);
@@ -344,8 +349,10 @@ static int run_daemon(struct daemon *daemon)
 	bool good = false;
 
 	protect_memory();
-	block_signals(daemon);
-	if (!prepare(daemon, &why))
+	daemon->announcer = announcer_new(daemon->mountpoint);
+	if (!secret_source_open(&daemon->secret, daemon->options, &why))
+		log_error("%s", why.text);
+	else if (!prepare(daemon, &why))
 		log_error("%s: %s", daemon->server, why.text);
 	else if (!new_session(daemon))
 		log_error("%s: FUSE does not take the options", daemon->server);
@@ -412,18 +419,14 @@ static bool name_server(struct daemon *daemon)
 int mount_run(const struct options *options)
 {
 	struct daemon daemon = { .options = options, .ready_fd = -1 };
-	struct pop3_why why;
 	int status = 1;
 
 	if (!check_mountpoint(options->mountpoint))
 		return 1;
-	if (!secret_source_open(&daemon.secret, options, &why))
-		log_error("%s", why.text);
-	else if (!name_server(&daemon) || !(daemon.mountpoint = realpath(options->mountpoint, NULL)))
+	if (!name_server(&daemon) || !(daemon.mountpoint = realpath(options->mountpoint, NULL)))
 		log_error("%s", strerror(errno));
 	else
 		status = start_daemon(&daemon);
-	secret_source_close(&daemon.secret);
 	free(daemon.server);
 	free(daemon.fsname);
 	free(daemon.mountpoint);

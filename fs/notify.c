@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/notify.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+#include <sys/sysmacros.h>
 #include <utlist.h>
 
 #include "fs/log.h"
@@ -26,7 +24,7 @@ struct change {
 
 struct notify {
 	struct notify_config config;
-	struct statx mount; /* tells our mount from one that stands over it */
+	dev_t mount; /* tells our mount from one that stands over it */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -34,25 +32,9 @@ struct notify {
 	struct change *changes;
 	size_t count;
 	bool stopping;
-	pid_t tid;	     /* the thread's */
 	uint64_t announced;  /* the message that is being announced; 0: none */
 	char name[NAME_SIZE]; /* its name */
 };
-
-/* The mount's root, so that nothing is ever made in what stands below or over it; -1: it is not there. */
-static int open_root(const struct notify *notify)
-{
-	int root = open(notify->config.mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct statx found;
-
-	if (root < 0)
-		return -1;
-	if (statx(root, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &found) == 0 &&
-	    found.stx_dev_major == notify->mount.stx_dev_major && found.stx_dev_minor == notify->mount.stx_dev_minor)
-		return root;
-	close(root);
-	return -1;
-}
 
 static void set_announced(struct notify *notify, uint64_t ino, const char *name)
 {
@@ -62,18 +44,15 @@ static void set_announced(struct notify *notify, uint64_t ino, const char *name)
 	pthread_mutex_unlock(&notify->lock);
 }
 
-/* Makes or removes a name as any program would; the request comes back to us. false: nobody has heard. */
+/* Has a name made or removed as by any program; the request comes back to us. false: nobody has heard. */
 static bool announce(struct notify *notify, uint64_t ino, const char *name, bool added)
 {
-	int root = open_root(notify), err;
+	bool heard;
 
-	if (root < 0)
-		return false;
 	set_announced(notify, ino, name);
-	err = added ? mknodat(root, name, S_IFREG | 0600, 0) : unlinkat(root, name, 0);
+	heard = announcer_tell(notify->config.announcer, notify->mount, name, added);
 	set_announced(notify, 0, "");
-	close(root);
-	return err == 0;
+	return heard;
 }
 
 static void invalidate(struct notify *notify, const char *name)
@@ -142,9 +121,6 @@ static void *notify_main(void *arg)
 	struct change *change;
 	bool aloud;
 
-	pthread_mutex_lock(&notify->lock);
-	notify->tid = gettid();
-	pthread_mutex_unlock(&notify->lock);
 	while ((change = next_change(notify, &aloud))) {
 		if (change->kind == CHANGE_ADDED)
 			tell_added(notify, change->message, aloud);
@@ -160,6 +136,7 @@ static void *notify_main(void *arg)
 struct notify *notify_new(const struct notify_config *config)
 {
 	struct notify *notify = calloc(1, sizeof(*notify));
+	struct statx mount;
 
 	if (!notify)
 		return NULL;
@@ -167,8 +144,9 @@ struct notify *notify_new(const struct notify_config *config)
 	pthread_mutex_init(&notify->lock, NULL);
 	pthread_cond_init(&notify->wake, NULL);
 	/* Answered from the kernel's memory: nobody serves the mount yet. */
-	if (statx(AT_FDCWD, config->mountpoint, AT_STATX_DONT_SYNC, STATX_INO, &notify->mount) != 0 ||
-	    pthread_create(&notify->thread, NULL, notify_main, notify) != 0) {
+	if (statx(AT_FDCWD, config->mountpoint, AT_STATX_DONT_SYNC, STATX_INO, &mount) == 0)
+		notify->mount = makedev(mount.stx_dev_major, mount.stx_dev_minor);
+	if (!notify->mount || pthread_create(&notify->thread, NULL, notify_main, notify) != 0) {
 		free(notify);
 		return NULL;
 	}
@@ -233,7 +211,7 @@ uint64_t notify_announced(struct notify *notify, pid_t pid, const char *name)
 	uint64_t ino = 0;
 
 	pthread_mutex_lock(&notify->lock);
-	if (notify->announced && pid == notify->tid && strcmp(name, notify->name) == 0)
+	if (notify->announced && pid == announcer_pid(notify->config.announcer) && strcmp(name, notify->name) == 0)
 		ino = notify->announced;
 	pthread_mutex_unlock(&notify->lock);
 	return ino;

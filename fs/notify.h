@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What changes without the kernel's doing is told to it, and to those who watch the directory, from a thread
- * of its own, in order. New and vanished mail is announced (DESIGN 12): the thread calls mknod() and unlink()
- * on the mount point, and the file system recognises its own request, so that inotify has its event. Where
- * that cannot be (a read-only mount), or is too much at once, the kernel's entries are invalidated.
+ * of its own, in order. New and vanished mail is announced (DESIGN 12): a process of ours calls mknod() and unlink()
+ * on the mount point, and the file system recognises the request, so that inotify has its event. Where that cannot
+ * be (a read-only mount), or is too much at once, the kernel's entries are invalidated.
  *
  * The thread may block: the kernel takes the directory's lock, which an fsync of the directory holds while
  * it waits for the link's thread.
@@ -12,6 +12,7 @@
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
 
+#include "fs/announcer.h"
 #include "fs/tree.h"
 
 struct notify;
@@ -19,7 +20,8 @@ struct notify;
 struct notify_config {
 	struct fuse_session *session;
 	struct tree *tree;
-	const char *mountpoint; /* absolute; lives as long as the notifier */
+	const char *mountpoint;
+	struct announcer *announcer; /* NULL: nothing is announced */
 	/* A listing has come (0 or -errno), and what it changed can be seen by now. On the thread. */
 	void (*refreshed)(void *ctx, int err);
 	void *ctx;

@@ -55,6 +55,9 @@ bool link_is_pipelined(const struct link *link);
 void link_stop_pipelining(struct link *link, const struct pop3_why *why);
 void flights_free(struct flight **flights);
 
+/* link_clock.c */
+extern const struct link_clock link_system_clock;
+
 /* link.c, likewise: */
 
 void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next);

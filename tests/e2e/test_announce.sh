@@ -89,7 +89,7 @@ check 'unmount' unmount_it
 check 'mount' mount_it
 cat "$MNT"/* "$MNT"/* > /dev/null
 server_stop
-server_start --tls --fault 'RETR#1 reply -ERR not now'
+server_start --tls --fault 'RETR#1 reply -ERR not now\r\n' --fault 'RETR#2 reply -ERR not now\r\n'
 mail m3 s3
 "$POP3FS" --refresh "$MNT" > /dev/null 2>&1
 same 'not shown' 1 "$(ls "$MNT" | wc -l)"
@@ -102,4 +102,27 @@ check 'mount, prefetch=off' mount_it prefetch=off
 cat "$MNT"/* > /dev/null; cat "$MNT"/* > /dev/null
 same 'every open is asked for' 1 "$(held "$(file s3)")"
 check 'unmount' unmount_it
+
+# A daemon that is killed in the middle of its announcements leaves a dead mount behind, not one that hangs.
+for round in $(seq 12); do
+	mount_it || fail "mount $round"
+	watch
+	daemon=$(daemon_of "$MNT")
+	for n in $(seq 200); do mail "k$round.$n" "k$round.$n"; done
+	"$POP3FS" --refresh "$MNT" > /dev/null 2>&1 &
+	PIDS="$PIDS $!"
+	wait_until '[ -s "$WORK/events" ]' || fail "announced $round"
+	kill -9 "$daemon"
+	stat "$MNT/x" > /dev/null 2>&1 &
+	if ! wait_until "ended $!"; then
+		fail "the mount hangs, round $round"
+		$SUDO umount -f "$MNT"
+	fi
+	wait_until "ended $daemon" || fail "the daemon has not ended, round $round"
+	if [ "$(id -u)" = 0 ]; then umount -l "$MNT"; else fusermount3 -uz "$MNT"; fi
+	end_watch
+	rm "$WORK"/mail/new/k*
+	forget
+done
+check 'and nothing of it runs on' wait_until '! pgrep -r S,R,D -f "$WORK/mnt$" > "$WORK/left"'
 finish
