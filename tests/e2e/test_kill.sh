@@ -139,6 +139,7 @@ fi
 # The sanitizers' runtime wants to be the first library.
 if ! grep -qa __asan_init "$POP3FS" && ! grep -qa __tsan_init "$POP3FS"; then
 	rm -rf "$WORK/cache"
+	check 'writes can be made to fail' test -e "$BUILD/failwrite.so"
 	TRIES=8
 	export LD_PRELOAD=$BUILD/failwrite.so FAIL_BELOW=$WORK/cache FAIL_ONE_IN=40
 	rounds 'bad disk'
