@@ -411,11 +411,15 @@ static int64_t end_under_two_fetches(const char *const *faults, enum pop3_err *a
 	const struct link_job fetch = { .kind = LINK_FETCH, .count = 1, .ahead = true, .key = noted_key,
 					.begin = noted_begin, .data = noted_data, .done = noted_done };
 	struct two two = { .list = { .kind = LINK_LIST, .listing = ignore_listing, .done = queue_two },
-			   .peer = peer_with(faults),
+			   .peer = peer_new(),
 			   .a = { fetch, "a", POP3_E_MEMORY },
 			   .b = { fetch, "b", POP3_E_MEMORY } };
 	int64_t begin;
 
+	two.peer->config.account.timeout_ms = 30000;
+	peer_message(two.peer, "a", TEXT);
+	peer_message(two.peer, "b", TEXT);
+	peer_start(two.peer, faults);
 	link_queue(two.peer->link, &two.list);
 	while (server_count(two.peer->server, "RETR") == 0)
 		sleep_ms(1);
