@@ -484,6 +484,17 @@ static void *link_main(void *arg)
 	return NULL;
 }
 
+static void release(struct link *link)
+{
+	if (link->config.account.cancel_fd >= 0)
+		close(link->config.account.cancel_fd);
+	if (link->wake_fd >= 0)
+		close(link->wake_fd);
+	pthread_cond_destroy(&link->wake);
+	pthread_mutex_destroy(&link->lock);
+	free(link);
+}
+
 enum pop3_err link_new(const struct link_config *config, struct link **link_r, struct pop3_why *why)
 {
 	struct link *link = calloc(1, sizeof(*link));
@@ -493,6 +504,7 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
 	link->config = *config;
 	link->config.account.cancel_fd = eventfd(0, EFD_CLOEXEC);
+	link->wake_fd = eventfd(0, EFD_CLOEXEC);
 	link->config.account.memory = &link->capabilities;
 	link->keys = config->keys;
 	if (!link->config.clock)
@@ -502,11 +514,10 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&link->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	if (link->config.account.cancel_fd < 0 || pthread_create(&link->thread, NULL, link_main, link) != 0) {
+	if (link->config.account.cancel_fd < 0 || link->wake_fd < 0 ||
+	    pthread_create(&link->thread, NULL, link_main, link) != 0) {
 		pop3_fail(why, POP3_E_MEMORY, "cannot start a thread");
-		if (link->config.account.cancel_fd >= 0)
-			close(link->config.account.cancel_fd);
-		free(link);
+		release(link);
 		return POP3_E_MEMORY;
 	}
 	*link_r = link;
@@ -527,10 +538,17 @@ void link_free(struct link *link)
 	pthread_mutex_unlock(&link->lock);
 	eventfd_write(link->config.account.cancel_fd, 1);
 	pthread_join(link->thread, NULL);
-	close(link->config.account.cancel_fd);
-	pthread_cond_destroy(&link->wake);
-	pthread_mutex_destroy(&link->lock);
-	free(link);
+	release(link);
+}
+
+/* The link's thread is to look for more to do: where it sleeps, and where it awaits answers and could ask for this. */
+static void wake_up_locked(struct link *link, const struct link_job *job)
+{
+	pthread_cond_signal(&link->wake);
+	if (!link->on_line || !link->hungry || (job->ahead && !link_may_go_ahead_locked(link, job)))
+		return;
+	link->hungry = false;
+	eventfd_write(link->wake_fd, 1);
 }
 
 void link_queue(struct link *link, struct link_job *job)
@@ -540,7 +558,7 @@ void link_queue(struct link *link, struct link_job *job)
 	job->given = job->finished = 0;
 	pthread_mutex_lock(&link->lock);
 	DL_APPEND(*list, job);
-	pthread_cond_signal(&link->wake);
+	wake_up_locked(link, job);
 	pthread_mutex_unlock(&link->lock);
 }
 
@@ -551,6 +569,7 @@ void link_promote(struct link *link, struct link_job *job)
 		DL_DELETE(link->ahead, job);
 		job->ahead = false;
 		DL_APPEND(link->queue, job);
+		wake_up_locked(link, job);
 	}
 	pthread_mutex_unlock(&link->lock);
 }

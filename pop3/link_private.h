@@ -22,10 +22,12 @@ struct link {
 	struct link_job *queue, *ahead, *headers; /* in the order in which they are worked off */
 	uint64_t ahead_octets;                    /* of those of `ahead` that are on the line */
 	bool stopping; /* nothing new is begun */
-	bool on_line;  /* messages are asked for and awaited */
+	bool on_line;  /* messages are asked for and awaited, */
+	bool hungry;   /* and nothing more was there to be asked for */
 	struct link_status status;
 	enum pop3_err down_err; /* why the server cannot be reached; POP3_OK: it can */
 	int64_t down_slept_ms;  /* slept_ms() then: after a suspend everything may be different */
+	int wake_fd;            /* an eventfd: there is */
 	/* The link thread's: */
 	struct session *session;
 	int64_t session_slept_ms;   /* slept_ms() when it was last used */
@@ -54,6 +56,9 @@ bool link_is_pipelined(const struct link *link);
 /* Ends pipelining for the mount, once and with one line in the log. */
 void link_stop_pipelining(struct link *link, const struct pop3_why *why);
 void flights_free(struct flight **flights);
+
+/* What is fetched ahead is bounded, so that a reader who comes meanwhile waits behind little. */
+bool link_may_go_ahead_locked(const struct link *link, const struct link_job *job);
 
 /* link_clock.c */
 extern const struct link_clock link_system_clock;

@@ -51,8 +51,7 @@ static struct link_job *first_not_given(struct link_job *list)
 	return job;
 }
 
-/* What is fetched ahead is bounded, so that a reader who comes meanwhile waits behind little. */
-static bool may_go_ahead_locked(const struct link *link, const struct link_job *job)
+bool link_may_go_ahead_locked(const struct link *link, const struct link_job *job)
 {
 	return link->ahead_octets == 0 || link->ahead_octets + job->octets <= POP3_MAX_AHEAD;
 }
@@ -64,12 +63,13 @@ static bool take_next(struct link *link, struct link_job **job_r, size_t *i_r)
 
 	pthread_mutex_lock(&link->lock);
 	job = first_not_given(link->queue);
-	if (!job && (job = first_not_given(link->ahead)) && !may_go_ahead_locked(link, job))
+	if (!job && (job = first_not_given(link->ahead)) && !link_may_go_ahead_locked(link, job))
 		job = NULL;
 	else if (!job)
 		job = first_not_given(link->headers);
 	if (job && (job->kind == LINK_LIST || job->kind == LINK_COMMIT))
 		job = NULL; /* what follows waits for it, and it for what is on the line */
+	link->hungry = !job;
 	if (job) {
 		*job_r = job;
 		*i_r = job->given++;
@@ -236,7 +236,8 @@ static void flight_lost(struct link *link, struct flight *flight, bool alone, en
 
 void link_run_requests(struct link *link)
 {
-	const struct session_handler handler = { next_request, begin_message, take_data, matches, request_done, link };
+	const struct session_handler handler = { next_request, begin_message, take_data, matches, request_done, link,
+						 &link->wake_fd };
 	struct pop3_why why = { "" };
 	void *culprit = NULL;
 	bool alone = true;

@@ -389,24 +389,48 @@ static enum pop3_err read_answer(struct session *session, struct window *window,
 	return POP3_OK;
 }
 
+struct run {
+	struct session *session;
+	struct window window;
+	const struct session_handler *handler;
+};
+
+static enum pop3_err fill_again(void *ctx, struct pop3_why *why)
+{
+	struct run *run = ctx;
+
+	return fill_window(run->session, &run->window, run->handler, why);
+}
+
+static enum pop3_err run_all(struct run *run, struct pop3_why *why)
+{
+	for (;;) {
+		enum pop3_err err = fill_window(run->session, &run->window, run->handler, why);
+
+		if (err || run->window.count == 0)
+			return err;
+		err = read_answer(run->session, &run->window, run->handler, why);
+		if (err)
+			return err;
+	}
+}
+
 enum pop3_err session_run(struct session *session, const struct session_handler *handler, bool pipelined,
 			  void **culprit_r, bool *alone_r, struct pop3_why *why)
 {
-	struct window window = { .pipelined = pipelined };
+	struct run run = { session, { .pipelined = pipelined }, handler };
+	struct transport *transport = dialogue_transport(session->dialogue);
+	enum pop3_err err;
 
-	for (;;) {
-		enum pop3_err err = fill_window(session, &window, handler, why);
-
-		if (!err && window.count == 0)
-			return POP3_OK;
-		if (!err)
-			err = read_answer(session, &window, handler, why);
-		if (err) {
-			*culprit_r = window.requests[window.first].tag;
-			*alone_r = window.count == 1 && !window.held && !window.mixed_up;
-			return err;
-		}
+	if (handler->wake_fd)
+		transport_set_wake(transport, *handler->wake_fd, fill_again, &run);
+	err = run_all(&run, why);
+	transport_set_wake(transport, -1, NULL, NULL);
+	if (err) {
+		*culprit_r = run.window.requests[run.window.first].tag;
+		*alone_r = run.window.count == 1 && !run.window.held && !run.window.mixed_up;
 	}
+	return err;
 }
 
 bool session_has_retrieved(const struct session *session)

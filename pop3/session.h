@@ -67,6 +67,7 @@ struct session_handler {
 	bool (*matches)(void *ctx, void *tag);
 	void (*done)(void *ctx, void *tag, enum pop3_err err, const struct pop3_why *why);
 	void *ctx;
+	const int *wake_fd; /* an eventfd: next() is asked again while an answer is awaited; or NULL */
 };
 
 /* The most requests that are on the way at once. */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +30,9 @@
 
 struct transport {
 	int fd, cancel_fd, timeout_ms;
+	int wake_fd;
+	transport_wake_fn *wake;
+	void *wake_ctx;
 	SSL *ssl;
 	int64_t deadline_ms;
 	size_t progress; /* octets since the deadline moved */
@@ -51,15 +55,38 @@ void transport_expect(struct transport *transport)
 	transport->progress = 0;
 }
 
-/* Waits for `events` on the socket, until the deadline or the cancel descriptor. */
+void transport_set_wake(struct transport *transport, int fd, transport_wake_fn *wake, void *ctx)
+{
+	transport->wake_fd = fd;
+	transport->wake = wake;
+	transport->wake_ctx = ctx;
+}
+
+/* There may be more to send. */
+static enum pop3_err wake_up(struct transport *transport, struct pop3_why *why)
+{
+	const int64_t deadline_ms = transport->deadline_ms;
+	const size_t progress = transport->progress;
+	enum pop3_err err;
+	eventfd_t count;
+
+	eventfd_read(transport->wake_fd, &count);
+	err = transport->wake(transport->wake_ctx, why);
+	transport->deadline_ms = deadline_ms;
+	transport->progress = progress;
+	return err;
+}
+
+/* Waits for `events` on the socket, or for more to send, until the deadline or the cancel descriptor. */
 static enum pop3_err wait_for(struct transport *transport, short events, struct pop3_why *why)
 {
-	struct pollfd fds[2] = { { .fd = transport->fd, .events = events },
-				 { .fd = transport->cancel_fd, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = transport->fd, .events = events },
+				{ .fd = transport->cancel_fd, .events = POLLIN },
+				{ .fd = transport->wake_fd, .events = POLLIN } };
 
 	for (;;) {
 		int64_t left = transport->deadline_ms - transport_now_ms();
-		int n = left > 0 ? poll(fds, 2, (int)left) : 0;
+		int n = left > 0 ? poll(fds, 3, (int)left) : 0;
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -70,7 +97,7 @@ static enum pop3_err wait_for(struct transport *transport, short events, struct 
 					 transport->timeout_ms / 1000.0);
 		if (fds[1].revents)
 			return pop3_fail(why, POP3_E_STOPPED, "ended by us");
-		return POP3_OK;
+		return fds[2].revents ? wake_up(transport, why) : POP3_OK;
 	}
 }
 
@@ -144,7 +171,7 @@ enum pop3_err transport_connect(const struct transport_config *config, struct tr
 
 	if (!transport)
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
-	transport->fd = -1;
+	transport->fd = transport->wake_fd = -1;
 	transport->cancel_fd = config->cancel_fd;
 	transport->timeout_ms = config->timeout_ms;
 	snprintf(transport->host, sizeof(transport->host), "%s", config->host);

@@ -43,6 +43,13 @@ enum pop3_err transport_send(struct transport *transport, const char *octets, si
 /* A reply is due from now on: starts the deadline. */
 void transport_expect(struct transport *transport);
 
+/*
+ * While octets are awaited and the eventfd is written to, wake() is called, which may transport_send() more; the
+ * deadline stays that of the reply which is awaited. fd -1: no more.
+ */
+typedef enum pop3_err transport_wake_fn(void *ctx, struct pop3_why *why);
+void transport_set_wake(struct transport *transport, int fd, transport_wake_fn *wake, void *ctx);
+
 /* Waits until at least one more octet has come in, sending meanwhile. The buffer must not be full. */
 __attribute__((warn_unused_result))
 enum pop3_err transport_fill(struct transport *transport, struct pop3_why *why);

@@ -356,7 +356,7 @@ Test(link, ends_at_once_under_a_stalled_server)
 struct noted {
 	struct link_job job;
 	const char *key;
-	enum pop3_err err;
+	_Atomic(enum pop3_err) err; /* POP3_E_MEMORY: it has not ended yet */
 };
 
 static const char *noted_key(struct link_job *job, size_t i)
@@ -449,6 +449,61 @@ Test(link, the_end_does_not_wait_long_for_it)
 	cr_assert_lt(end_under_two_fetches(FAULTS("RETR#2 stall"), &a, &b), 4000);
 	cr_assert_eq(a, POP3_E_STOPPED); /* whole, but nothing that came after it says so */
 	cr_assert_eq(b, POP3_E_STOPPED);
+}
+
+#define READERS 5
+
+/* Fetches by readers who come one after the other, the second when the server has got the first one's RETR. */
+struct readers {
+	struct peer *peer;
+	struct noted noted[READERS];
+	int64_t took_ms; /* from the first to the last one's end */
+};
+
+static void read_in_turns(struct readers *readers, size_t count, long apart_ms, const char *const *faults)
+{
+	const struct link_job fetch = { .kind = LINK_FETCH, .count = 1, .key = noted_key,
+					.begin = noted_begin, .data = noted_data, .done = noted_done };
+
+	readers->peer = peer_new();
+	readers->peer->config.account.timeout_ms = 1000;
+	peer_message(readers->peer, "a", TEXT);
+	peer_message(readers->peer, "b", TEXT);
+	peer_start(readers->peer, faults);
+	cr_assert_eq(peer_list(readers->peer), POP3_OK);
+	readers->took_ms = transport_now_ms();
+	for (size_t i = 0; i < count; i++) {
+		readers->noted[i] = (struct noted){ fetch, i == 0 ? "a" : "b", POP3_E_MEMORY };
+		link_queue(readers->peer->link, &readers->noted[i].job);
+		while (server_count(readers->peer->server, "RETR") == 0)
+			sleep_ms(1);
+		sleep_ms(apart_ms);
+	}
+	while (readers->noted[count - 1].err == POP3_E_MEMORY)
+		sleep_ms(1);
+	readers->took_ms = transport_now_ms() - readers->took_ms;
+}
+
+Test(link, what_is_wanted_while_an_answer_is_awaited_is_asked_for_at_once)
+{
+	struct readers readers;
+
+	read_in_turns(&readers, 2, 0, FAULTS("RETR#1 delay 500"));
+	cr_assert_eq(readers.noted[0].err, POP3_OK);
+	cr_assert_eq(readers.noted[1].err, POP3_OK);
+	cr_assert(strstr(readers.peer->trace, "RETR 1\nRETR 2\n+OK"), "%s", readers.peer->trace);
+	peer_free(readers.peer);
+}
+
+Test(link, what_is_asked_for_meanwhile_moves_no_deadline)
+{
+	struct readers readers;
+
+	read_in_turns(&readers, READERS, 180, FAULTS("RETR#1 stall"));
+	cr_assert_lt(readers.took_ms, 1500);
+	for (size_t i = 0; i < READERS; i++)
+		cr_assert_eq(readers.noted[i].err, POP3_E_TIMEOUT, "reader %zu", i);
+	peer_free(readers.peer);
 }
 
 Test(link, the_lost_octets_of_every_point_of_a_download)
