@@ -12,11 +12,12 @@
 /* After a pause of more seconds than this, who opens a file is not one of them. */
 #define PAUSE_S 1
 /*
- * Messages that the second file in order brings (the first, when its reader comes from listing the directory), and by
+ * Messages that the second file in order brings, or the first when its reader comes from listing the directory, and by
  * what each further one multiplies them. Each step costs a round trip: to begin with 1 and to double takes 150 ms more
  * at 50 ms until the line is full.
  */
 #define FIRST 4
+#define FIRST_WALK 16
 #define GROWTH 4
 /* The most messages, and estimated octets, ahead of the reader. */
 #define WINDOW_MAX 128
@@ -92,7 +93,7 @@ static void follow_locked(struct readahead *readahead, size_t place, pid_t reade
 		grow_locked(readahead, 1);
 	} else if (walk) {
 		begin_locked(readahead, place);
-		grow_locked(readahead, FIRST);
+		grow_locked(readahead, FIRST_WALK);
 	} else if (readahead->begun && place > readahead->last && off <= near) {
 		grow_locked(readahead, FIRST);
 	} else if (!readahead->begun || place > readahead->last || off >= near) {

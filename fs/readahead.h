@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading ahead (DESIGN 8): when files are opened in directory order, the following ones are fetched before
- * they are opened: 4, 16, ... of them, from the second file in order on, or from the first one when who opens it has
- * just listed the directory; when several readers wait at once, which may take them in any order, those on both
+ * they are opened: 4, 16, ... of them, from the second file in order on; 16, 64, ... from the first one when who opens
+ * it has just listed the directory; when several readers wait at once, which may take them in any order, those on both
  * sides. One file that is opened alone brings nothing but itself. Any thread.
  *
  * What is in the cache already is not put into the kernel's page cache ahead of its READ (NOTIFY_STORE). That was built

@@ -111,7 +111,7 @@ same 'what was read is not fetched again, what never came is' '1 2' \
 : > "$WORK/server.log"
 check 'mount' mount_it
 (for f in "$MNT"/*; do read -r _ < "$f"; break; done)
-check 'listing and opening the first brings the four that follow' wait_until 'fetched 5'
+check 'listing and opening the first brings the sixteen that follow' wait_until 'fetched 17'
 check 'unmount' unmount_it
 forget
 : > "$WORK/server.log"
