@@ -56,6 +56,10 @@ $(BUILD)/evict: $(BUILD)/tests/bench/evict.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
+$(BUILD)/readers: $(BUILD)/tests/bench/readers.o
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+
 $(BUILD)/mmapcat: $(BUILD)/tests/e2e/mmapcat.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
@@ -101,7 +105,8 @@ e2e: $(BUILD)/pop3fs $(BUILD)/pop3-server $(TOOLS)
 
 bench:
 	@tests/install-packages build test servers bench
-	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/relay $(BUILD)/raw $(BUILD)/evict
+	@$(MAKE) --no-print-directory $(BUILD)/pop3fs $(BUILD)/pop3-server $(BUILD)/relay $(BUILD)/raw $(BUILD)/evict \
+		$(BUILD)/readers
 	@BUILD=$(BUILD) tests/bench/run
 
 lint:
