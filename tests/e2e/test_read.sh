@@ -68,6 +68,7 @@ wait $reader 2>/dev/null
 check 'an interrupted reader ends' test $(($(milliseconds) - begin)) -lt 1000
 check 'the download goes on' cmp "$slow" "$WORK/mail/new/m6"
 same 'it was one download' 1 "$(asked 'RETR 6')"
+check 'past the page cache, in one piece' sh -c "dd if='$slow' iflag=direct bs=1M status=none | cmp - '$WORK/mail/new/m6'"
 
 check 'unmount' unmount_it
 same 'the cache is for nobody else' '' "$(find "$WORK/cache" -type f ! -perm 600 -o -type d -path '*/pop3fs*' ! -perm 700)"
