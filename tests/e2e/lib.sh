@@ -158,6 +158,9 @@ crash() {
 	if [ "$(id -u)" = 0 ]; then umount -l "$MNT"; else fusermount3 -uz "$MNT"; fi
 }
 
+# same_sizes DIRECTORY DIRECTORY: of all files; links are followed.
+same_sizes() { diff <(cd "$1" && stat -Lc '%s %n' -- *) <(cd "$2" && stat -Lc '%s %n' -- *); }
+
 # expected_files MAILDIR: $WORK/expected/NAME for each mounted file, a link to the server's own file.
 expected_files() {
 	rm -rf "$WORK/expected"
