@@ -12,7 +12,6 @@
  */
 #include "pop3/link.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,39 +23,8 @@
 
 #include "pop3/link_private.h"
 
-/* After a refused login none is tried for this long but for a commit: servers lock accounts (S3, S21). */
-#define REFUSED_LOGIN_MS 60000
-/* First wait when the maildrop is in use (S1); doubles until one time-out is spent. */
-#define IN_USE_WAIT_MS 250
-
-/* How long to wait before looking for a server that cannot be reached: at first, and at most. */
-#define LOOK_WAIT_MS 1000
-#define LOOK_WAIT_MAX_MS 60000
 /* At the end, what is on the line gets so long to come in: else it would have to be asked for again. */
 #define DRAIN_MS 2000
-/* The clocks that count a suspend and that do not are this far apart only after one. */
-#define SUSPEND_MS 1000
-
-static int64_t now_ms(const struct link *link)
-{
-	return link->config.clock->now_ms(link->config.clock->ctx);
-}
-
-/* Waits for a job or the end; ETIMEDOUT after so long. Under lock. */
-static int wait_ms(struct link *link, int64_t ms)
-{
-	return link->config.clock->wait(link->config.clock->ctx, &link->wake, &link->lock, ms);
-}
-
-static int64_t slept_ms(const struct link *link)
-{
-	return link->config.clock->slept_ms(link->config.clock->ctx);
-}
-
-static bool has_slept(const struct link *link, int64_t since_ms)
-{
-	return slept_ms(link) - since_ms > SUSPEND_MS;
-}
 
 void link_note(struct link *link, const char *what, const struct pop3_why *why, const char *next)
 {
@@ -72,40 +40,6 @@ void link_failed(struct link *link, const struct pop3_why *why)
 	link->status.last = *why;
 	link->status.last_time = time(NULL);
 	pthread_mutex_unlock(&link->lock);
-}
-
-static void set_connected(struct link *link, bool connected)
-{
-	pthread_mutex_lock(&link->lock);
-	link->status.connected = connected;
-	if (connected) {
-		link->status.logins++;
-		session_describe(link->session, link->status.session, sizeof(link->status.session));
-	}
-	pthread_mutex_unlock(&link->lock);
-}
-
-void link_drop_session(struct link *link)
-{
-	session_drop(link->session);
-	link->session = NULL;
-	set_connected(link, false);
-}
-
-/* Ends a session in which nothing was deleted. With EXPIRE 0 a QUIT would remove what was retrieved (S5). */
-static void hang_up(struct link *link)
-{
-	struct session *session = link->session;
-	struct pop3_why why;
-
-	if (!session)
-		return;
-	link->session = NULL;
-	set_connected(link, false);
-	if (session_has_deleted(session) || (session_capa(session)->expire_0 && session_has_retrieved(session)))
-		session_drop(session);
-	else if (session_quit(session, &why))
-		link_failed(link, &why);
 }
 
 bool link_is_stopping(struct link *link)
@@ -124,160 +58,6 @@ void link_set_on_line(struct link *link, bool on_line)
 	link->on_line = on_line;
 	pthread_cond_broadcast(&link->wake);
 	pthread_mutex_unlock(&link->lock);
-}
-
-/* Sleeps, but not past the end of the link. */
-static void pause_ms(struct link *link, int64_t ms)
-{
-	int64_t end = now_ms(link) + ms;
-
-	pthread_mutex_lock(&link->lock);
-	while (!link->stopping && now_ms(link) < end)
-		if (wait_ms(link, end - now_ms(link)) == ETIMEDOUT)
-			break;
-	pthread_mutex_unlock(&link->lock);
-}
-
-/* A login; while another client has the maildrop, or the server has a passing fault, again for a time. */
-static enum pop3_err open_session(struct link *link, struct pop3_why *why)
-{
-	int64_t end = now_ms(link) + link->config.account.timeout_ms;
-	int64_t wait = IN_USE_WAIT_MS;
-
-	for (;;) {
-		enum pop3_err err = session_open(&link->config.account, &link->session, why);
-		bool passing = err == POP3_E_IN_USE || err == POP3_E_TEMPORARY || err == POP3_E_LOGIN_DELAY;
-
-		if (!passing || now_ms(link) + wait > end || link_is_stopping(link))
-			return err;
-		if (wait == IN_USE_WAIT_MS)
-			link_note(link, "login", why, "trying again");
-		pause_ms(link, wait);
-		wait *= 2;
-	}
-}
-
-/* Keys are of one kind: a server that loses its UIDL, or gets one, must not make all messages look new. */
-static enum pop3_err check_keys(struct link *link, struct pop3_why *why)
-{
-	static const char *const names[] = { "", "unique-ids", "their headers", "their numbers only" };
-	const struct listing *listing = session_listing(link->session);
-	enum listing_keys keys;
-
-	if (listing_count(listing) == 0)
-		return POP3_OK;
-	keys = listing_key_kind(listing_at(listing, 0)->key);
-	if (link->keys != LISTING_KEYS_NONE && link->keys != keys)
-		return pop3_fail(why, POP3_E_PROTOCOL,
-				 "the server has changed: messages can be known by %s now, and were known by %s before",
-				 names[keys], names[link->keys]);
-	link->keys = keys;
-	return POP3_OK;
-}
-
-/* The server cannot be reached: from now on it is looked for now and then, and nobody waits for it. */
-static void go_down(struct link *link, enum pop3_err err, const struct pop3_why *why)
-{
-	bool first = link->look_wait_ms == 0;
-
-	link->look_wait_ms = first ? LOOK_WAIT_MS : 2 * link->look_wait_ms;
-	if (link->look_wait_ms > LOOK_WAIT_MAX_MS)
-		link->look_wait_ms = LOOK_WAIT_MAX_MS;
-	link->look_ms = now_ms(link) + link->look_wait_ms;
-	pthread_mutex_lock(&link->lock);
-	link->down_err = err;
-	link->down_slept_ms = slept_ms(link);
-	if (first)
-		link->status.down_since = time(NULL);
-	pthread_mutex_unlock(&link->lock);
-	if (first && link->had_session) /* else it is for the caller to say what becomes of a first login */
-		link_note(link, "offline", why, "looking again from time to time");
-}
-
-static void go_up(struct link *link)
-{
-	bool was_down = link->look_wait_ms > 0;
-
-	link->look_wait_ms = 0;
-	pthread_mutex_lock(&link->lock);
-	link->down_err = POP3_OK;
-	link->status.down_since = 0;
-	pthread_mutex_unlock(&link->lock);
-	if (was_down)
-		link->config.note(link->config.ctx, "online again");
-}
-
-int link_down(struct link *link)
-{
-	int err;
-
-	pthread_mutex_lock(&link->lock);
-	err = link->down_err && !has_slept(link, link->down_slept_ms) ? pop3_errno(link->down_err) : 0;
-	pthread_mutex_unlock(&link->lock);
-	return err;
-}
-
-static bool is_unreachable(enum pop3_err err)
-{
-	return err == POP3_E_RESOLVE || err == POP3_E_REFUSED || err == POP3_E_UNREACHABLE || err == POP3_E_TIMEOUT;
-}
-
-/* A session with its listing; sizes: with LIST's sizes. */
-static enum pop3_err need_session(struct link *link, bool sizes, struct pop3_why *why)
-{
-	const struct listing *listing;
-	enum pop3_err err = POP3_OK;
-
-	if (link->session && (has_slept(link, link->session_slept_ms) || !session_is_fresh(link->session)))
-		link_drop_session(link);
-	link->session_slept_ms = slept_ms(link);
-	if (link->renew)
-		hang_up(link);
-	link->renew = false;
-	if (!link->session) {
-		if (now_ms(link) < link->refused_until_ms) {
-			*why = link->refused_why;
-			return link->refused_err;
-		}
-		err = open_session(link, why);
-		if (err == POP3_E_AUTH || err == POP3_E_SECRET) {
-			link->refused_until_ms = now_ms(link) + REFUSED_LOGIN_MS;
-			link->refused_err = err;
-			link->refused_why = *why;
-		}
-		if (is_unreachable(err))
-			go_down(link, err, why);
-		if (err)
-			return err;
-		go_up(link);
-		link->had_session = true;
-		link->login_ms = now_ms(link);
-		set_connected(link, true);
-	}
-	err = session_list(link->session, sizes, &listing, why);
-	if (!err)
-		err = check_keys(link, why);
-	if (err)
-		link_drop_session(link);
-	link->used_ms = now_ms(link);
-	return err;
-}
-
-/* A loss that a new session may repair. */
-bool link_is_loss(enum pop3_err err)
-{
-	return err == POP3_E_CLOSED || err == POP3_E_PROTOCOL || err == POP3_E_TEMPORARY;
-}
-
-/* need_session(), once more after a loss. */
-enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *why)
-{
-	enum pop3_err err = need_session(link, sizes, why);
-
-	if (!link_is_loss(err))
-		return err;
-	link_note(link, "session lost", why, "trying again");
-	return need_session(link, sizes, why);
 }
 
 static struct link_job **list_of(struct link *link, const struct link_job *job)
@@ -330,7 +110,7 @@ void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_wh
 static bool login_is_too_soon(const struct link *link, struct pop3_why *why)
 {
 	int64_t delay_s = link->capabilities.known ? link->capabilities.after.login_delay : 0;
-	int64_t since_s = (now_ms(link) - link->login_ms) / 1000;
+	int64_t since_s = (link_now_ms(link) - link->login_ms) / 1000;
 
 	if (delay_s == 0 || since_s >= delay_s)
 		return false;
@@ -382,7 +162,7 @@ static enum pop3_err try_commit(struct link *link, struct link_job *job, struct 
 	err = commit_send(job->deletions, job->count, session, pipelined, why);
 	if (pipelined && err == POP3_E_PROTOCOL)
 		link_stop_pipelining(link, why);
-	set_connected(link, false);
+	link_set_connected(link, false);
 	return err;
 }
 
@@ -411,7 +191,7 @@ static void run_commit(struct link *link, struct link_job *job)
 	}
 	if (err)
 		link_failed(link, &why);
-	if (err && is_open(job) && !need_session(link, false, &ignored) &&
+	if (err && is_open(job) && !link_try_session(link, false, &ignored) &&
 	    commit_compare(job->deletions, job->count, session_listing(link->session)) == 0)
 		err = POP3_OK;
 	link_finish(link, job, err, &why);
@@ -419,7 +199,7 @@ static void run_commit(struct link *link, struct link_job *job)
 
 static void look_again(struct link *link)
 {
-	link->look_ms = now_ms(link) + link->look_wait_ms;
+	link->look_ms = link_now_ms(link) + link->look_wait_ms;
 	link->config.look_again(link->config.ctx);
 }
 
@@ -433,7 +213,7 @@ static void (*next_chore(struct link *link, int64_t *due_ms_r))(struct link *lin
 {
 	if (link->session && !session_is_identity(link->session)) {
 		*due_ms_r = link->used_ms + link->config.idle_ms;
-		return hang_up;
+		return link_hang_up;
 	}
 	*due_ms_r = link->look_ms;
 	return link->look_wait_ms > 0 && link->config.look_again ? look_again : NULL;
@@ -451,8 +231,8 @@ static struct link_job *wait_for_job(struct link *link)
 
 		if (!chore) {
 			pthread_cond_wait(&link->wake, &link->lock);
-		} else if (now_ms(link) < due_ms) {
-			(void)wait_ms(link, due_ms - now_ms(link));
+		} else if (link_now_ms(link) < due_ms) {
+			(void)link_wait_ms_locked(link, due_ms - link_now_ms(link));
 		} else {
 			pthread_mutex_unlock(&link->lock);
 			chore(link);
@@ -490,7 +270,7 @@ static void *link_main(void *arg)
 			link_run_requests(link);
 	}
 	link_fail_queued(link, POP3_E_STOPPED, &why);
-	hang_up(link);
+	link_hang_up(link);
 	return NULL;
 }
 
@@ -543,8 +323,8 @@ void link_free(struct link *link)
 	pthread_mutex_lock(&link->lock);
 	link->stopping = true;
 	pthread_cond_broadcast(&link->wake);
-	for (end = now_ms(link) + DRAIN_MS; link->on_line && now_ms(link) < end;)
-		(void)wait_ms(link, end - now_ms(link));
+	for (end = link_now_ms(link) + DRAIN_MS; link->on_line && link_now_ms(link) < end;)
+		(void)link_wait_ms_locked(link, end - link_now_ms(link));
 	pthread_mutex_unlock(&link->lock);
 	eventfd_write(link->config.account.cancel_fd, 1);
 	pthread_join(link->thread, NULL);

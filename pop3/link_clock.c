@@ -5,6 +5,9 @@
 #include "pop3/link_private.h"
 #include "pop3/transport.h"
 
+/* The clocks that count a suspend and that do not are this far apart only after one. */
+#define SUSPEND_MS 1000
+
 static struct timespec deadline_after(int64_t ms)
 {
 	struct timespec at;
@@ -46,3 +49,23 @@ static int64_t system_slept_ms(void *ctx)
 }
 
 const struct link_clock link_system_clock = { system_now_ms, system_slept_ms, system_wait, NULL };
+
+int64_t link_now_ms(const struct link *link)
+{
+	return link->config.clock->now_ms(link->config.clock->ctx);
+}
+
+int link_wait_ms_locked(struct link *link, int64_t ms)
+{
+	return link->config.clock->wait(link->config.clock->ctx, &link->wake, &link->lock, ms);
+}
+
+int64_t link_slept_ms(const struct link *link)
+{
+	return link->config.clock->slept_ms(link->config.clock->ctx);
+}
+
+bool link_has_slept(const struct link *link, int64_t since_ms)
+{
+	return link_slept_ms(link) - since_ms > SUSPEND_MS;
+}

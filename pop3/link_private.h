@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What link.c (thread, queue, sessions, listings, commits) and requests.c (headers and bodies) share. */
+/*
+ * What link.c (thread, queue, listings, commits), link_session.c (the session's life) and requests.c (headers and
+ * bodies) share.
+ */
 #pragma once
 #include <pthread.h>
 
@@ -60,8 +63,26 @@ void flights_free(struct flight **flights);
 /* What is fetched ahead is bounded, so that a reader who comes meanwhile waits behind little. */
 bool link_may_go_ahead_locked(const struct link *link, const struct link_job *job);
 
-/* link_clock.c */
+/* link_clock.c: */
+
 extern const struct link_clock link_system_clock;
+int64_t link_now_ms(const struct link *link);
+int64_t link_slept_ms(const struct link *link);
+bool link_has_slept(const struct link *link, int64_t since_ms);
+/* Waits for a job or the end; ETIMEDOUT after so long. */
+int link_wait_ms_locked(struct link *link, int64_t ms);
+
+/* link_session.c, all on the link's thread: */
+
+/* A session with its listing, tried twice; sizes: with LIST's sizes. */
+enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *why);
+/* The same, tried once. */
+enum pop3_err link_try_session(struct link *link, bool sizes, struct pop3_why *why);
+/* Ends a session in which nothing was deleted, with QUIT where that has no second meaning. */
+void link_hang_up(struct link *link);
+void link_drop_session(struct link *link);
+void link_set_connected(struct link *link, bool connected); /* for --status */
+bool link_is_loss(enum pop3_err err); /* a loss that a new session may repair */
 
 /* link.c, likewise: */
 
@@ -69,10 +90,6 @@ void link_note(struct link *link, const char *what, const struct pop3_why *why, 
 void link_failed(struct link *link, const struct pop3_why *why); /* for --status */
 bool link_is_stopping(struct link *link);
 void link_set_on_line(struct link *link, bool on_line);
-/* A session with its listing, tried twice; sizes: with LIST's sizes. */
-enum pop3_err link_need_session(struct link *link, bool sizes, struct pop3_why *why);
-void link_drop_session(struct link *link);
-bool link_is_loss(enum pop3_err err); /* a loss that a new session may repair */
 /* Takes a job off its list and ends it. */
 void link_finish(struct link *link, struct link_job *job, enum pop3_err err, const struct pop3_why *why);
 void link_fail_queued(struct link *link, enum pop3_err err, const struct pop3_why *why);
