@@ -296,6 +296,7 @@ enum pop3_err link_new(const struct link_config *config, struct link **link_r, s
 	link->config.account.cancel_fd = eventfd(0, EFD_CLOEXEC);
 	link->wake_fd = eventfd(0, EFD_CLOEXEC);
 	link->config.account.memory = &link->capabilities;
+	link->capabilities.in_turn = config->pipelining == LINK_PIPELINING_OFF;
 	link->keys = config->keys;
 	if (!link->config.clock)
 		link->config.clock = &link_system_clock;

@@ -6,6 +6,14 @@
 
 #include "pop3/limits.h"
 
+/* One login. */
+struct attempt {
+	const struct account *account;
+	struct dialogue *dialogue;
+	bool greeted;           /* the greeting has been read, */
+	struct secret greeting; /* and is this: APOP's time stamp is in it */
+};
+
 struct capa_lines {
 	struct capa *capa;
 	unsigned count;
@@ -39,22 +47,34 @@ static enum pop3_err ask_capa(struct dialogue *dialogue, struct capa *capa, stru
 	return err;
 }
 
-/* Reads the greeting and keeps it: APOP's time stamp is in it. */
-static enum pop3_err read_greeting(struct dialogue *dialogue, struct secret *greeting, struct pop3_why *why)
+/* Reads the greeting, once. */
+static enum pop3_err read_greeting(struct attempt *attempt, struct pop3_why *why)
 {
 	struct pop3_why cause;
 	struct reply reply = { 0 };
-	enum pop3_err err = dialogue_reply(dialogue, &reply, &cause);
+	enum pop3_err err;
 
+	if (attempt->greeted)
+		return POP3_OK;
+	err = dialogue_reply(attempt->dialogue, &reply, &cause);
 	if (err == POP3_E_PROTOCOL || err == POP3_E_LIMIT || (!err && reply.status == REPLY_CONTINUE))
 		return pop3_fail(why, POP3_E_PROTOCOL, "not a POP3 server: %s", err ? cause.text : "it greets with \"+\"");
 	if (err)
 		return pop3_fail(why, err, "waiting for the greeting: %s", cause.text);
 	if (reply.status != REPLY_OK)
 		return dialogue_refusal(&reply, "the server does not serve us", why);
-	if (!secret_set(greeting, reply.text, reply.text_len))
+	if (!secret_set(&attempt->greeting, reply.text, reply.text_len))
 		return pop3_fail(why, POP3_E_MEMORY, "out of memory");
+	attempt->greeted = true;
 	return POP3_OK;
+}
+
+/* A reply to the login, after the greeting where that was not waited for. */
+static enum pop3_err login_reply(struct attempt *attempt, struct reply *reply_r, struct pop3_why *why)
+{
+	enum pop3_err err = read_greeting(attempt, why);
+
+	return err ? err : dialogue_reply(attempt->dialogue, reply_r, why);
 }
 
 /* STLS is tried even where CAPA does not have it; without TLS the login does not go on (S10). */
@@ -89,40 +109,38 @@ static enum pop3_err expect_login(const struct reply *reply, enum auth_method me
 	return err;
 }
 
-static enum pop3_err login_user(struct dialogue *dialogue, const char *user, const struct secret *secret,
-				struct pop3_why *why)
+static enum pop3_err login_user(struct attempt *attempt, const struct secret *secret, struct pop3_why *why)
 {
 	struct reply reply = { 0 };
-	enum pop3_err err = dialogue_send(dialogue, why, "USER %s", user);
+	enum pop3_err err = dialogue_send(attempt->dialogue, why, "USER %s", attempt->account->user);
 
 	if (!err)
-		err = dialogue_reply(dialogue, &reply, why);
+		err = login_reply(attempt, &reply, why);
 	if (!err)
 		err = expect_login(&reply, AUTH_USER, why);
 	if (!err)
-		err = dialogue_send_secret(dialogue, "PASS", secret, why);
+		err = dialogue_send_secret(attempt->dialogue, "PASS", secret, why);
 	if (!err)
-		err = dialogue_reply(dialogue, &reply, why);
+		err = login_reply(attempt, &reply, why);
 	return err ? err : expect_login(&reply, AUTH_USER, why);
 }
 
-static enum pop3_err login_apop(struct dialogue *dialogue, const char *user, const struct secret *secret,
-				const struct secret *greeting, struct pop3_why *why)
+static enum pop3_err login_apop(struct attempt *attempt, const struct secret *secret, struct pop3_why *why)
 {
 	char digest[33];
 	struct reply reply = { 0 };
 	enum pop3_err err;
 
-	if (!auth_apop_digest(greeting->text, greeting->len, secret, digest))
+	if (!auth_apop_digest(attempt->greeting.text, attempt->greeting.len, secret, digest))
 		return pop3_fail(why, POP3_E_AUTH, "APOP: the greeting has no valid time stamp");
-	err = dialogue_send(dialogue, why, "APOP %s %s", user, digest);
+	err = dialogue_send(attempt->dialogue, why, "APOP %s %s", attempt->account->user, digest);
 	if (!err)
-		err = dialogue_reply(dialogue, &reply, why);
+		err = login_reply(attempt, &reply, why);
 	return err ? err : expect_login(&reply, AUTH_APOP, why);
 }
 
 /* Sends AUTH, with the initial response where the line stays short (S7). */
-static enum pop3_err begin_sasl(struct dialogue *dialogue, struct auth *auth, enum auth_method method,
+static enum pop3_err begin_sasl(struct attempt *attempt, struct auth *auth, enum auth_method method,
 				struct pop3_why *why)
 {
 	const char *name = auth_method_name(method);
@@ -132,51 +150,51 @@ static enum pop3_err begin_sasl(struct dialogue *dialogue, struct auth *auth, en
 
 	strncat(verb, name, sizeof(verb) - strlen(verb) - 1);
 	if (!auth_is_client_first(auth))
-		return dialogue_send(dialogue, why, "%s", verb);
+		return dialogue_send(attempt->dialogue, why, "%s", verb);
 	err = auth_answer(auth, "", 0, &initial, why);
 	if (err)
 		return err;
 	if (strlen(verb) + 1 + initial.len + 2 <= POP3_MAX_COMMAND) {
-		err = dialogue_send_secret(dialogue, verb, &initial, why);
+		err = dialogue_send_secret(attempt->dialogue, verb, &initial, why);
 	} else {
 		struct reply reply = { 0 };
 
-		err = dialogue_send(dialogue, why, "%s", verb);
+		err = dialogue_send(attempt->dialogue, why, "%s", verb);
 		if (!err)
-			err = dialogue_reply(dialogue, &reply, why);
+			err = login_reply(attempt, &reply, why);
 		if (!err && reply.status == REPLY_ERR)
 			err = expect_login(&reply, method, why);
 		if (!err && reply.status == REPLY_OK && !auth_is_tolerant(auth))
 			err = pop3_fail(why, POP3_E_PROTOCOL, "%s: +OK in place of a challenge", name);
 		if (!err)
-			err = dialogue_send_secret(dialogue, "", &initial, why);
+			err = dialogue_send_secret(attempt->dialogue, "", &initial, why);
 	}
 	secret_wipe(&initial);
 	return err;
 }
 
 /* Ends an exchange whose challenge we refuse (RFC 5034); its own outcome no longer matters. */
-static enum pop3_err cancel_sasl(struct dialogue *dialogue, enum pop3_err err)
+static enum pop3_err cancel_sasl(struct attempt *attempt, enum pop3_err err)
 {
 	struct pop3_why ignored;
 	struct reply reply = { 0 };
 
-	if (!dialogue_send(dialogue, &ignored, "*"))
-		if (dialogue_reply(dialogue, &reply, &ignored))
+	if (!dialogue_send(attempt->dialogue, &ignored, "*"))
+		if (login_reply(attempt, &reply, &ignored))
 			return err;
 	return err;
 }
 
-static enum pop3_err run_sasl(struct dialogue *dialogue, struct auth *auth, enum auth_method method,
+static enum pop3_err run_sasl(struct attempt *attempt, struct auth *auth, enum auth_method method,
 			      struct pop3_why *why)
 {
-	enum pop3_err err = begin_sasl(dialogue, auth, method, why);
+	enum pop3_err err = begin_sasl(attempt, auth, method, why);
 
 	while (!err) {
 		struct secret answer = { 0 };
 		struct reply reply = { 0 };
 
-		err = dialogue_reply(dialogue, &reply, why);
+		err = login_reply(attempt, &reply, why);
 		if (err)
 			break;
 		if (reply.status == REPLY_ERR)
@@ -190,16 +208,16 @@ static enum pop3_err run_sasl(struct dialogue *dialogue, struct auth *auth, enum
 		}
 		err = auth_answer(auth, reply.text, reply.text_len, &answer, why);
 		if (err)
-			return cancel_sasl(dialogue, err);
-		err = dialogue_send_secret(dialogue, "", &answer, why);
+			return cancel_sasl(attempt, err);
+		err = dialogue_send_secret(attempt->dialogue, "", &answer, why);
 		secret_wipe(&answer);
 	}
 	return err;
 }
 
-static enum pop3_err authenticate(struct dialogue *dialogue, const struct account *account,
-				  enum auth_method method, const struct secret *greeting, struct pop3_why *why)
+static enum pop3_err authenticate(struct attempt *attempt, enum auth_method method, struct pop3_why *why)
 {
+	const struct account *account = attempt->account;
 	struct secret secret = { 0 };
 	struct auth *auth = NULL;
 	enum pop3_err err = account->secret(account->ctx, account->cancel_fd, &secret, why);
@@ -209,13 +227,13 @@ static enum pop3_err authenticate(struct dialogue *dialogue, const struct accoun
 		err = pop3_fail(why, POP3_E_SECRET,
 				"the user name or the password holds a line's end or a NUL, or is too long");
 	if (!err && method == AUTH_USER) {
-		err = login_user(dialogue, account->user, &secret, why);
+		err = login_user(attempt, &secret, why);
 	} else if (!err && method == AUTH_APOP) {
-		err = login_apop(dialogue, account->user, &secret, greeting, why);
+		err = login_apop(attempt, &secret, why);
 	} else if (!err) {
 		err = auth_new(method, account->user, &secret, account->host, &auth, why);
 		if (!err)
-			err = run_sasl(dialogue, auth, method, why);
+			err = run_sasl(attempt, auth, method, why);
 		auth_free(auth);
 	}
 	secret_wipe(&secret);
@@ -239,26 +257,45 @@ static enum pop3_err prepare(struct dialogue *dialogue, const struct account *ac
 	return ask_capa(dialogue, capa, why);
 }
 
-static enum pop3_err log_in(struct dialogue *dialogue, const struct account *account,
-			    struct capa_memory *memory, enum auth_method *method_r, struct pop3_why *why)
+/*
+ * A server that announces pipelining and that we know from an earlier session gets the first word of the login together
+ * with the end of the TLS handshake: one round trip less. Never before TLS stands, and not for APOP, which answers the
+ * greeting.
+ */
+static bool need_not_wait(const struct account *account, const struct capa_memory *memory, enum auth_method method)
 {
-	bool remembered = memory->known;
-	struct secret greeting = { 0 };
-	enum pop3_err err = read_greeting(dialogue, &greeting, why);
+	return memory->known && !memory->in_turn && memory->after.pipelining && account->security == ACCOUNT_TLS &&
+	       method != AUTH_APOP;
+}
+
+/* What only a server says that has understood the login. */
+static bool is_answer(enum pop3_err err)
+{
+	return err == POP3_OK || err == POP3_E_IN_USE || err == POP3_E_TEMPORARY || err == POP3_E_LOGIN_DELAY;
+}
+
+static enum pop3_err log_in(struct attempt *attempt, struct capa_memory *memory, enum auth_method *method_r,
+			    struct pop3_why *why)
+{
+	const struct account *account = attempt->account;
+	bool encrypted = account->security != ACCOUNT_CLEAR, remembered = memory->known;
+	bool early = need_not_wait(account, memory, auth_choose(&memory->before, encrypted, account->auth));
+	enum pop3_err err = early ? POP3_OK : read_greeting(attempt, why);
 
 	memory->known = false; /* until this login has shown that it still holds */
 	if (!err)
-		err = prepare(dialogue, account, remembered, &memory->before, why);
+		err = prepare(attempt->dialogue, account, remembered, &memory->before, why);
 	if (!err) {
-		*method_r = auth_choose(&memory->before, account->security != ACCOUNT_CLEAR, account->auth);
-		err = authenticate(dialogue, account, *method_r, &greeting, why);
+		*method_r = auth_choose(&memory->before, encrypted, account->auth);
+		err = authenticate(attempt, *method_r, why);
 	}
+	if (early && !is_answer(err))
+		memory->in_turn = true;
 	if (!err && !remembered) {
 		memory->after = memory->before;
-		err = ask_capa(dialogue, &memory->after, why);
+		err = ask_capa(attempt->dialogue, &memory->after, why);
 	}
 	memory->known = !err;
-	secret_wipe(&greeting);
 	return err;
 }
 
@@ -271,20 +308,21 @@ enum pop3_err login(const struct account *account, struct dialogue **dialogue_r,
 		.trace = account->trace,
 		.ctx = account->ctx,
 	};
-	struct capa_memory fresh = { 0 }, *memory = account->memory ? account->memory : &fresh;
-	struct dialogue *dialogue;
-	enum pop3_err err = dialogue_open(&config, &dialogue, why);
+	struct capa_memory none = { 0 }, *memory = account->memory ? account->memory : &none;
+	struct attempt attempt = { .account = account };
+	enum pop3_err err = dialogue_open(&config, &attempt.dialogue, why);
 
 	if (err)
 		return err;
 	if (!memory->known)
-		*memory = fresh;
-	err = log_in(dialogue, account, memory, method_r, why);
+		*memory = (struct capa_memory){ .in_turn = memory->in_turn };
+	err = log_in(&attempt, memory, method_r, why);
+	secret_wipe(&attempt.greeting);
 	*capa_r = memory->after;
 	if (err) {
-		dialogue_free(dialogue);
+		dialogue_free(attempt.dialogue);
 		return err;
 	}
-	*dialogue_r = dialogue;
+	*dialogue_r = attempt.dialogue;
 	return POP3_OK;
 }

@@ -17,6 +17,7 @@ enum account_security {
 struct capa_memory {
 	bool known;
 	struct capa before, after; /* the login */
+	bool in_turn; /* the greeting is waited for all the same: no pipelining is wanted, or it has failed here */
 };
 
 struct account {

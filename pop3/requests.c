@@ -181,6 +181,7 @@ bool link_is_pipelined(const struct link *link)
 void link_stop_pipelining(struct link *link, const struct pop3_why *why)
 {
 	link->no_pipelining = true;
+	link->capabilities.in_turn = true;
 	link_note(link, "pipelining", why, "going on without it");
 }
 
