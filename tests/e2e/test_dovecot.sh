@@ -69,11 +69,4 @@ holds '--unmount: says so' "$output" "$DOOMED deleted, 0 already gone, 0 still p
 ls "$WORK/all" | sed 's/:.*//' | sort > "$WORK/before"
 $SUDO ls "$MAIL/new" "$MAIL/cur" | grep host | sed 's/:.*//' | sort > "$WORK/after"
 check 'exactly those are gone' sh -c "comm -23 '$WORK/before' '$WORK/after' | cmp - '$WORK/doomed-uids'"
-
-# fstab's way, where pop3fs is installed: mount(8) looks for it in its own path.
-if [ "$(id -u)" = 0 ] && [ -x /usr/local/bin/pop3fs ]; then
-	check 'mount -t fuse.pop3fs' mount -t fuse.pop3fs -o "$OPTIONS,noauto,_netdev" "$TLS" "$MNT"
-	same 'listed' "$((COUNT - DOOMED))" "$(ls "$MNT" | wc -l)"
-	unmount_it
-fi
 finish
