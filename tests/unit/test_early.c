@@ -4,6 +4,7 @@
  * waiting for the greeting.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/unit/support.h"
 
@@ -11,9 +12,8 @@ static void let_go(struct peer *peer)
 {
 	struct link_status status;
 
-	do
-		link_status(peer->link, &status);
-	while (status.connected);
+	for (link_status(peer->link, &status); status.connected; link_status(peer->link, &status))
+		usleep(1000);
 }
 
 /* Listed in a session that has ended since. */
@@ -126,6 +126,82 @@ Test(early, a_server_that_cannot_cope_is_spoken_to_in_turn)
 		}
 		peer_free(peer);
 	}
+}
+
+Test(early, s15_a_server_that_loses_what_came_before_its_greeting)
+{
+	struct peer *peer = peer_new();
+
+	peer->config.account.timeout_ms = 300;
+	known(peer, FAULTS("AUTH#2 stall"));
+	cr_assert_eq(peer_fetch(peer, peer->keys[0]), POP3_E_TIMEOUT);
+	check_fetch(peer, "the next reader");
+	let_go(peer);
+	check_fetch(peer, "and the one after that");
+	cr_assert(waited_for_greeting(peer), "%s", peer->trace);
+	peer_free(peer);
+}
+
+/* What the link says after `line` (its first one, or the newest); the server has taken its time over the reply. */
+static const char *follows(const struct peer *peer, const char *line, bool newest)
+{
+	const char *at = strstr(peer->trace, line);
+
+	for (const char *next = at; newest && next; next = strstr(next + 1, line))
+		at = next;
+	cr_assert(at, "%s\n%s", line, peer->trace);
+	return at + strlen(line);
+}
+
+Test(early, s15_nothing_follows_the_last_line_of_a_login)
+{
+	static const struct { enum auth_method auth; const char *last; } rows[] = {
+		{ AUTH_USER, "\nPASS ********\n" }, { AUTH_PLAIN, "\nAUTH PLAIN ********\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct peer *peer = peer_new();
+		const char *reply;
+
+		peer->config.account.auth = rows[i].auth;
+		known(peer, FAULTS("AUTH delay 50", "PASS delay 50"));
+		check_fetch(peer, "a row");
+		cr_assert_eq(strncmp(follows(peer, rows[i].last, false), "+OK welcome\nCAPA\n", 17), 0, "%s", peer->trace);
+		reply = follows(peer, rows[i].last, true);
+		if (rows[i].auth == AUTH_PLAIN)
+			reply = strchr(reply, '\n') + 1; /* the greeting */
+		cr_assert_eq(strncmp(reply, "+OK welcome\nUIDL\n", 17), 0, "%s", peer->trace);
+		peer_free(peer);
+	}
+}
+
+Test(early, s15_nothing_follows_stls)
+{
+	struct peer *peer = peer_new();
+
+	peer->config.account.security = ACCOUNT_STLS;
+	peer->server_config.tls = false;
+	known(peer, FAULTS("STLS delay 50"));
+	check_fetch(peer, "STLS");
+	cr_assert_eq(strncmp(follows(peer, "\nSTLS\n", false), "+OK", 3), 0, "%s", peer->trace);
+	cr_assert_eq(strncmp(follows(peer, "\nSTLS\n", true), "+OK", 3), 0, "%s", peer->trace);
+	peer_free(peer);
+}
+
+Test(early, f9_where_pipelining_has_failed_all_is_said_in_turn)
+{
+	struct peer *peer = known(peer_new(), FAULTS("RETR#1 delay 100", "RETR#2 reply nonsense\r\n"));
+
+	peer_message(peer, "b", SHOWN);
+	cr_assert_eq(peer_list(peer), POP3_OK, "%s", peer->why.text);
+	peer_all(peer, LINK_FETCH);
+	cr_assert_octets(peer->all[0], SHOWN);
+	cr_assert_octets(peer->all[1], SHOWN);
+	cr_assert(strstr(peer->notes, "going on without it"), "%s", peer->notes);
+	let_go(peer);
+	check_fetch(peer, "later");
+	cr_assert(waited_for_greeting(peer), "%s", peer->trace);
+	peer_free(peer);
 }
 
 Test(early, s1_a_busy_server_has_understood)

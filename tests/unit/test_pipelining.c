@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Several commands on the way at once, and servers that cannot cope (QUIRKS F9, S8, S15). */
+/* Several commands on the way at once, and servers that cannot cope (QUIRKS F9, S8). */
 #include <stdio.h>
 #include <string.h>
 
