@@ -4,7 +4,6 @@
  * how it is left; and what is known of a server that cannot be reached.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "pop3/link_private.h"

@@ -262,10 +262,10 @@ static enum pop3_err prepare(struct dialogue *dialogue, const struct account *ac
  * with the end of the TLS handshake: one round trip less. Never before TLS stands, and not for APOP, which answers the
  * greeting.
  */
-static bool need_not_wait(const struct account *account, const struct capa_memory *memory, enum auth_method method)
+static bool need_not_wait(const struct account *account, const struct capa_memory *memory)
 {
 	return memory->known && !memory->in_turn && memory->after.pipelining && account->security == ACCOUNT_TLS &&
-	       method != AUTH_APOP;
+	       account->auth != AUTH_APOP;
 }
 
 /* What only a server says that has understood the login. */
@@ -278,15 +278,14 @@ static enum pop3_err log_in(struct attempt *attempt, struct capa_memory *memory,
 			    struct pop3_why *why)
 {
 	const struct account *account = attempt->account;
-	bool encrypted = account->security != ACCOUNT_CLEAR, remembered = memory->known;
-	bool early = need_not_wait(account, memory, auth_choose(&memory->before, encrypted, account->auth));
+	bool remembered = memory->known, early = need_not_wait(account, memory);
 	enum pop3_err err = early ? POP3_OK : read_greeting(attempt, why);
 
 	memory->known = false; /* until this login has shown that it still holds */
 	if (!err)
 		err = prepare(attempt->dialogue, account, remembered, &memory->before, why);
 	if (!err) {
-		*method_r = auth_choose(&memory->before, encrypted, account->auth);
+		*method_r = auth_choose(&memory->before, account->security != ACCOUNT_CLEAR, account->auth);
 		err = authenticate(attempt, *method_r, why);
 	}
 	if (early && !is_answer(err))
